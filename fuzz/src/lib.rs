@@ -1,0 +1,1 @@
+//! What the fuzz targets share; the models themselves live in `quorate_engine::testing`.

@@ -1,0 +1,2 @@
+//! End-to-end performance harness.
+fn main() {}
