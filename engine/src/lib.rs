@@ -4,5 +4,7 @@
 //! The host passes inputs with the time at which they were received, and performs the outputs.
 
 pub mod ids;
+pub mod machine;
 pub mod message;
+pub mod slots;
 pub mod time;

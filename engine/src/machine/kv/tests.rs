@@ -1,0 +1,235 @@
+use proptest::prelude::*;
+
+use super::super::answer::Answer;
+use super::super::command::push_item;
+use super::super::snapshot::SnapshotCursor;
+use super::*;
+use crate::ids::GroupId;
+use crate::slots::SlotMap;
+
+fn empty() -> Kv {
+    Kv::new(SlotMap::new(1).expect("one partition").slots_of(GroupId(0)))
+}
+
+fn at(time: u64) -> Moment {
+    Moment { time: LogTime(time) }
+}
+
+fn apply(kv: &mut Kv, time: u64, command: Command<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    kv.apply(at(time), &command, &mut AnswerSink::into(&mut out));
+    out
+}
+
+fn read(kv: &Kv, time: u64, command: Command<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    kv.read(at(time), &command, &mut AnswerSink::into(&mut out));
+    out
+}
+
+fn set<'a>(key: &'a [u8], value: &'a [u8]) -> Command<'a> {
+    Command { value, ..Command::new(Op::Set, key) }
+}
+
+#[track_caller]
+fn assert_answer(bytes: &[u8], expected: Answer<'_>) {
+    assert!(Answer::check(bytes));
+    assert_eq!(Answer::read(bytes).expect("checked").0, expected);
+}
+
+#[test]
+fn the_digest_function_is_fixed() {
+    let mut kv = empty();
+    assert_eq!(kv.digest(), 0);
+    apply(&mut kv, 0, set(b"px:ACME", b"100.25"));
+    apply(&mut kv, 0, Command { number: 41, ..Command::new(Op::Increment, b"count") });
+    let mut fields = Vec::new();
+    for item in [b"bid", b"100"] {
+        push_item(&mut fields, item);
+    }
+    apply(&mut kv, 0, Command { value: &fields, ..Command::new(Op::HashSet, b"book") });
+    apply(&mut kv, 5, Command { flags: Flags::TTL, time: 10, value: b"x", ..Command::new(Op::Set, b"brief") });
+    assert_eq!(kv.digest(), 0x0, "replicas of different builds must agree: this number may never change");
+}
+
+#[test]
+fn an_integer_and_its_text_are_the_same_state() {
+    let (mut counted, mut written) = (empty(), empty());
+    apply(&mut counted, 0, Command { number: 42, ..Command::new(Op::Increment, b"n") });
+    apply(&mut written, 0, set(b"n", b"42"));
+    assert_eq!(counted.digest(), written.digest());
+}
+
+#[test]
+fn set_with_conditions_answers_like_redis() {
+    let mut kv = empty();
+    let conditional = |flags| Command { flags, ..set(b"k", b"v2") };
+    assert_answer(&apply(&mut kv, 0, conditional(Flags::IF_PRESENT)), Answer::Nil);
+    assert_answer(&apply(&mut kv, 0, conditional(Flags::IF_ABSENT)), Answer::Ok);
+    assert_answer(&apply(&mut kv, 0, conditional(Flags::IF_ABSENT)), Answer::Nil);
+    assert_answer(&apply(&mut kv, 0, conditional(Flags::IF_ABSENT.with(Flags::GET))), Answer::Bulk(b"v2"));
+}
+
+#[test]
+fn keys_end_by_an_entry_only() {
+    let mut kv = empty();
+    apply(&mut kv, 100, Command { flags: Flags::TTL, time: 50, ..set(b"k", b"v") });
+    assert_eq!(kv.next_deadline(), Some(LogTime(150)));
+    assert_answer(&read(&kv, 1_000, Command::new(Op::Get, b"k")), Answer::Bulk(b"v"));
+    let mut due = Vec::new();
+    kv.due(LogTime(149), 10, |key, _| due.push(key.to_vec()));
+    assert!(due.is_empty());
+    kv.due(LogTime(150), 10, |key, at| due.push([key, &at.0.to_le_bytes()].concat()));
+    assert_eq!(due.len(), 1);
+    // A deadline that was moved after the leader's wheel fired is not cut short.
+    apply(&mut kv, 149, Command { flags: Flags::TTL, time: 500, ..Command::new(Op::Expire, b"k") });
+    assert_answer(&apply(&mut kv, 151, Command { time: 150, ..Command::new(Op::Expired, b"k") }), Answer::Int(0));
+    assert_answer(&apply(&mut kv, 700, Command { time: 649, ..Command::new(Op::Expired, b"k") }), Answer::Int(1));
+    kv.check();
+    assert_eq!((kv.key_count(), kv.used_bytes(), kv.digest()), (0, 0, 0));
+}
+
+#[test]
+fn a_key_set_to_a_past_deadline_ends_at_once() {
+    let mut kv = empty();
+    apply(&mut kv, 9, set(b"k", b"v"));
+    apply(&mut kv, 9, Command { flags: Flags::TTL, time: 0, ..Command::new(Op::Expire, b"k") });
+    assert_eq!(kv.key_count(), 0);
+    apply(&mut kv, 9, Command { flags: Flags::TTL, time: 0, ..set(b"k", b"v") });
+    assert_eq!(kv.key_count(), 0);
+}
+
+#[test]
+fn get_range_counts_from_both_ends() {
+    let mut kv = empty();
+    apply(&mut kv, 0, set(b"k", b"hello"));
+    for (first, last, expected) in
+        [(0, -1, &b"hello"[..]), (1, 3, b"ell"), (-3, -1, b"llo"), (3, 1, b""), (-1, -3, b""), (0, 99, b"hello"), (9, 99, b"")]
+    {
+        let command = Command { number: first, time: last, ..Command::new(Op::GetRange, b"k") };
+        assert_answer(&read(&kv, 0, command), Answer::Bulk(expected));
+    }
+}
+
+#[test]
+fn a_corrupted_replica_has_another_digest() {
+    let mut kv = empty();
+    apply(&mut kv, 0, set(b"k", b"v"));
+    let before = kv.digest();
+    assert!(kv.corrupt(b"k"));
+    assert_ne!(kv.digest(), before);
+}
+
+#[test]
+fn a_scan_visits_every_key_that_stays() {
+    let mut kv = empty();
+    for n in 0..300 {
+        apply(&mut kv, 0, set(format!("{{tag}}:{n}").as_bytes(), b"v"));
+    }
+    let slot = i64::from(slot_of(b"{tag}").0);
+    let (mut cursor, mut seen, mut step) = (0, BTreeSet::new(), 0);
+    loop {
+        let command = Command { number: cursor, time: slot | (7 << 16), ..Command::new(Op::Scan, b"") };
+        let bytes = read(&kv, 0, command);
+        let (Answer::Array { count: 2, .. }, rest) = Answer::read(&bytes).expect("whole") else { panic!() };
+        let (Answer::Int(next), rest) = Answer::read(rest).expect("whole") else { panic!() };
+        let (Answer::Array { count, mut rest }, _) = Answer::read(rest).expect("whole") else { panic!() };
+        for _ in 0..count {
+            let (Answer::Bulk(key), behind) = Answer::read(rest).expect("whole") else { panic!() };
+            seen.insert(key.to_vec());
+            rest = behind;
+        }
+        // Keys come and go during the scan.
+        apply(&mut kv, 0, set(format!("{{tag}}:new{step}").as_bytes(), b"v"));
+        step += 1;
+        cursor = next;
+        if cursor == 0 {
+            break;
+        }
+    }
+    assert!((0..300).all(|n| seen.contains(format!("{{tag}}:{n}").as_bytes())));
+    assert!(step <= 44, "{step} steps");
+}
+
+/// One random write over a few keys of all types.
+fn write() -> impl Strategy<Value = Vec<u8>> {
+    let ops = prop::sample::select(vec![
+        Op::Set, Op::SetMany, Op::SetRange, Op::Append, Op::Increment, Op::IncrementFloat, Op::GetDelete,
+        Op::GetExpire, Op::Delete, Op::Expire, Op::Persist, Op::HashSet, Op::HashDelete, Op::HashIncrement,
+        Op::HashIncrementFloat, Op::Flush, Op::Expired,
+    ]);
+    (ops, any::<u8>(), -3_i64..200, 0_i64..200, 0_u8..12, prop::collection::vec(0_u8..4, 0..40)).prop_map(
+        |(op, flags, number, time, key, value)| {
+            let name = format!("{{{}}}k{key}", key % 3).into_bytes();
+            let mut list = Vec::new();
+            push_item(&mut list, if op.keys_are_items() { &name } else { b"f" });
+            push_item(&mut list, if op == Op::Delete { &name } else { b"7" });
+            let value = match op {
+                Op::SetMany | Op::Delete | Op::HashSet | Op::HashDelete | Op::HashIncrementFloat => list,
+                Op::IncrementFloat => b"1.5".to_vec(),
+                _ => value,
+            };
+            // Flushing every seventeenth time would leave nothing to look at.
+            let op = if op == Op::Flush && key > 0 { Op::Set } else { op };
+            let flags = Flags(flags & !Flags::ABSOLUTE.0);
+            let mut bytes = Vec::new();
+            Command { op, flags, number, time, key: &name, value: &value }.encode_into(&mut bytes);
+            bytes
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever is written while a snapshot is under way, whatever the sizes of its chunks: the copy ends up equal.
+    #[test]
+    fn a_snapshot_converges_while_writes_go_on(
+        before in prop::collection::vec(write(), 0..60),
+        during in prop::collection::vec(write(), 0..60),
+        chunk_bytes in 1_usize..200,
+        writes_per_chunk in 0_usize..5,
+    ) {
+        let mut source = empty();
+        let mut time = 0;
+        let mut run = |kvs: &mut [&mut Kv], bytes: &[u8]| {
+            time += 10;
+            let command = Command::check(bytes).expect("generated well");
+            for kv in kvs {
+                kv.apply(at(time), &command, &mut AnswerSink::discard());
+                kv.check();
+            }
+        };
+        for bytes in &before {
+            run(&mut [&mut source], bytes);
+        }
+        let mut copy = Kv::uncovered(source.slots());
+        let mut cursor = SnapshotCursor::start();
+        let mut during = during.iter();
+        loop {
+            for bytes in during.by_ref().take(writes_per_chunk) {
+                run(&mut [&mut source, &mut copy], bytes);
+            }
+            let mut chunk = Vec::new();
+            let is_last = cursor.take(&source, chunk_bytes, &mut chunk);
+            prop_assert_eq!(copy.install(&chunk, is_last), Ok(()));
+            copy.check();
+            if is_last {
+                break;
+            }
+        }
+        for bytes in during {
+            run(&mut [&mut source, &mut copy], bytes);
+        }
+        prop_assert_eq!(copy.digest(), source.digest());
+        prop_assert_eq!(copy.used_bytes(), source.used_bytes());
+        prop_assert_eq!(copy.next_deadline(), source.next_deadline());
+    }
+
+    #[test]
+    fn hostile_chunks_are_values(chunk in prop::collection::vec(any::<u8>(), 0..200)) {
+        let mut kv = Kv::uncovered(empty().slots());
+        let _ = kv.install(&chunk, false);
+        kv.check();
+    }
+}
