@@ -119,8 +119,14 @@ impl Op {
         self.is_write()
             && !matches!(
                 self,
-                Self::GetDelete | Self::GetExpire | Self::Delete | Self::Expire | Self::Persist | Self::HashDelete
-                    | Self::Flush | Self::Expired
+                Self::GetDelete
+                    | Self::GetExpire
+                    | Self::Delete
+                    | Self::Expire
+                    | Self::Persist
+                    | Self::HashDelete
+                    | Self::Flush
+                    | Self::Expired
             )
     }
 
@@ -130,13 +136,35 @@ impl Op {
             Self::SetMany | Self::HashSet => ItemRule::Groups(2),
             Self::HashIncrementFloat => ItemRule::Exactly(2),
             Self::Delete | Self::HashDelete | Self::GetMany | Self::Exists | Self::HashGetMany => ItemRule::Groups(1),
-            Self::Set | Self::SetRange | Self::Append | Self::Increment | Self::IncrementFloat | Self::GetDelete
-            | Self::GetExpire | Self::Expire | Self::Persist | Self::HashIncrement | Self::Flush | Self::Expired
-            | Self::Get | Self::Length | Self::GetRange | Self::TimeToLive | Self::Type | Self::HashGet
-            | Self::HashGetAll | Self::HashFields | Self::HashValues | Self::HashLength | Self::HashExists
-            | Self::HashFieldLength | Self::HashScan | Self::Scan | Self::Count | Self::RandomKey | Self::WaitAcks => {
-                ItemRule::Free
-            }
+            Self::Set
+            | Self::SetRange
+            | Self::Append
+            | Self::Increment
+            | Self::IncrementFloat
+            | Self::GetDelete
+            | Self::GetExpire
+            | Self::Expire
+            | Self::Persist
+            | Self::HashIncrement
+            | Self::Flush
+            | Self::Expired
+            | Self::Get
+            | Self::Length
+            | Self::GetRange
+            | Self::TimeToLive
+            | Self::Type
+            | Self::HashGet
+            | Self::HashGetAll
+            | Self::HashFields
+            | Self::HashValues
+            | Self::HashLength
+            | Self::HashExists
+            | Self::HashFieldLength
+            | Self::HashScan
+            | Self::Scan
+            | Self::Count
+            | Self::RandomKey
+            | Self::WaitAcks => ItemRule::Free,
         }
     }
 

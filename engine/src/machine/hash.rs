@@ -116,8 +116,7 @@ pub(super) fn set(kv: &mut Kv, command: &Command<'_>, answer: &mut AnswerSink<'_
 }
 
 pub(super) fn delete(kv: &mut Kv, command: &Command<'_>, answer: &mut AnswerSink<'_>) {
-    let count =
-        change(kv, command.key, |fields| items(command.value).filter(|field| fields.remove(field)).count());
+    let count = change(kv, command.key, |fields| items(command.value).filter(|field| fields.remove(field)).count());
     answer_count(count, answer);
 }
 
@@ -185,7 +184,11 @@ pub(super) fn read(kv: &Kv, command: &Command<'_>, answer: &mut AnswerSink<'_>) 
 /// Answers the fields, the values or both.
 fn list(op: Op, fields: Option<&Fields>, answer: &mut AnswerSink<'_>) {
     let count = fields.map_or(0, Fields::len);
-    if op == Op::HashGetAll { answer.map(count) } else { answer.array(count) }
+    if op == Op::HashGetAll {
+        answer.map(count)
+    } else {
+        answer.array(count)
+    }
     for (field, value) in fields.into_iter().flat_map(Fields::iter) {
         if op != Op::HashValues {
             answer.bulk(field);

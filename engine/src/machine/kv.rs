@@ -81,7 +81,7 @@ impl Value {
     fn len_bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
-            Self::Integer(_) => size_of::<i64>(),
+            Self::Integer(number) => strings::with_decimal(*number, <[u8]>::len),
             Self::Hash(fields) => fields.len_bytes(),
         }
     }
@@ -166,9 +166,26 @@ impl Kv {
             Op::HashIncrementFloat => hash::increment_float(self, command, answer),
             Op::Flush => self.flush(answer),
             Op::Expired => self.expired(command, answer),
-            Op::Get | Op::GetMany | Op::Exists | Op::Length | Op::GetRange | Op::TimeToLive | Op::Type | Op::HashGet
-            | Op::HashGetMany | Op::HashGetAll | Op::HashFields | Op::HashValues | Op::HashLength | Op::HashExists
-            | Op::HashFieldLength | Op::HashScan | Op::Scan | Op::Count | Op::RandomKey | Op::WaitAcks => {
+            Op::Get
+            | Op::GetMany
+            | Op::Exists
+            | Op::Length
+            | Op::GetRange
+            | Op::TimeToLive
+            | Op::Type
+            | Op::HashGet
+            | Op::HashGetMany
+            | Op::HashGetAll
+            | Op::HashFields
+            | Op::HashValues
+            | Op::HashLength
+            | Op::HashExists
+            | Op::HashFieldLength
+            | Op::HashScan
+            | Op::Scan
+            | Op::Count
+            | Op::RandomKey
+            | Op::WaitAcks => {
                 // A checked write is the only thing the leader appends; an entry that is none changes nothing, on all
                 // replicas alike.
                 answer.error("ERR a read does not belong in the log");
@@ -186,14 +203,36 @@ impl Kv {
             Op::GetRange => strings::get_range(self, command, answer),
             Op::TimeToLive => answer.int(self.time_to_live(moment, command.key)),
             Op::Type => answer.word(self.item(command.key).map_or("none", |item| item.value.type_name())),
-            Op::HashGet | Op::HashGetMany | Op::HashGetAll | Op::HashFields | Op::HashValues | Op::HashLength
-            | Op::HashExists | Op::HashFieldLength | Op::HashScan => hash::read(self, command, answer),
+            Op::HashGet
+            | Op::HashGetMany
+            | Op::HashGetAll
+            | Op::HashFields
+            | Op::HashValues
+            | Op::HashLength
+            | Op::HashExists
+            | Op::HashFieldLength
+            | Op::HashScan => hash::read(self, command, answer),
             Op::Scan => self.scan(command, answer),
             Op::Count => answer.count(self.key_count),
             Op::RandomKey => self.random_key(command.number, answer),
-            Op::Set | Op::SetMany | Op::SetRange | Op::Append | Op::Increment | Op::IncrementFloat | Op::GetDelete
-            | Op::GetExpire | Op::Delete | Op::Expire | Op::Persist | Op::HashSet | Op::HashDelete
-            | Op::HashIncrement | Op::HashIncrementFloat | Op::Flush | Op::Expired | Op::WaitAcks => {
+            Op::Set
+            | Op::SetMany
+            | Op::SetRange
+            | Op::Append
+            | Op::Increment
+            | Op::IncrementFloat
+            | Op::GetDelete
+            | Op::GetExpire
+            | Op::Delete
+            | Op::Expire
+            | Op::Persist
+            | Op::HashSet
+            | Op::HashDelete
+            | Op::HashIncrement
+            | Op::HashIncrementFloat
+            | Op::Flush
+            | Op::Expired
+            | Op::WaitAcks => {
                 answer.error("ERR not a read");
             }
         }
@@ -519,9 +558,7 @@ fn digest_of(key: &[u8], item: &Item) -> u64 {
     let key = rapidhash_v3_seeded(key, &DIGEST_SECRETS);
     let content = match &item.value {
         Value::Text(text) => rapidhash_v3_seeded(text, &DIGEST_SECRETS),
-        Value::Integer(number) => {
-            strings::with_decimal(*number, |text| rapidhash_v3_seeded(text, &DIGEST_SECRETS))
-        }
+        Value::Integer(number) => strings::with_decimal(*number, |text| rapidhash_v3_seeded(text, &DIGEST_SECRETS)),
         Value::Hash(fields) => !fields.digest(),
     };
     let mut words = [0; 24];
