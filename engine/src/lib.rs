@@ -5,7 +5,9 @@
 
 pub mod entry;
 pub mod ids;
+pub mod log;
 pub mod machine;
 pub mod message;
 pub mod slots;
+pub mod sync;
 pub mod time;
