@@ -3,11 +3,22 @@
 //! Everything that decides lives in this crate, and nothing in it acts: no clock, socket, file, thread or randomness.
 //! The host passes inputs with the time at which they were received, and performs the outputs.
 
+pub mod config;
+pub mod engine;
 pub mod entry;
+mod group;
 pub mod ids;
 pub mod log;
 pub mod machine;
 pub mod message;
+pub mod output;
+mod replica;
+pub mod replication;
 pub mod slots;
 pub mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
+pub mod waiting;
+
+pub use group::{GroupState, GroupStatus, Level, MemberStatus, Request, Standing};

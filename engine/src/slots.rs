@@ -19,15 +19,15 @@ pub const SLOT_COUNT: u16 = 16384;
 
 const CRC16_TABLE: [u16; 256] = {
     let mut table = [0_u16; 256];
-    let mut byte = 0;
+    let mut byte: u16 = 0;
     while byte < 256 {
-        let mut crc = (byte as u16) << 8;
+        let mut crc = byte << 8;
         let mut bit = 0;
         while bit < 8 {
             crc = if crc & 0x8000 != 0 { (crc << 1) ^ 0x1021 } else { crc << 1 };
             bit += 1;
         }
-        table[byte] = crc;
+        table[byte as usize] = crc;
         byte += 1;
     }
     table
@@ -38,7 +38,7 @@ const CRC16_TABLE: [u16; 256] = {
 /// Cost: one table look-up a byte.
 #[must_use]
 pub fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, &byte| (crc << 8) ^ CRC16_TABLE[usize::from((crc >> 8) as u8 ^ byte)])
+    bytes.iter().fold(0, |crc, &byte| (crc << 8) ^ CRC16_TABLE[usize::from((crc >> 8) ^ u16::from(byte))])
 }
 
 /// Returns the part of `key` that decides its slot: the bytes inside the first `{…}` if there are any, else all of it.
@@ -186,7 +186,7 @@ mod tests {
                 next = u32::from(slots.last.0) + 1;
                 assert_eq!(map.group_of(slots.first), GroupId(group));
                 assert_eq!(map.group_of(slots.last), GroupId(group));
-                assert!((slots.len() as u32).abs_diff(u32::from(SLOT_COUNT) / count) <= 1);
+                assert!(slots.len().abs_diff(usize::from(SLOT_COUNT) / count as usize) <= 1);
             }
             assert_eq!(next, u32::from(SLOT_COUNT));
         }

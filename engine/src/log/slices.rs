@@ -37,6 +37,12 @@ impl<'a> Slices<'a> {
         self.last
     }
 
+    /// Returns the last entry yielded so far; the one before the first if none was.
+    #[must_use]
+    pub const fn yielded_through(&self) -> LogIndex {
+        self.next.previous()
+    }
+
     fn last_within(&self, max_bytes: usize) -> LogIndex {
         let mut next = self.next;
         let mut left = max_bytes;

@@ -133,6 +133,12 @@ impl Kv {
         self.used_bytes
     }
 
+    /// Returns the length of the string under `key`; 0 if there is none.
+    #[must_use]
+    pub fn text_len(&self, key: &[u8]) -> usize {
+        strings::text_len(self, key)
+    }
+
     /// Returns the earliest deadline of any key.
     #[must_use]
     pub fn next_deadline(&self) -> Option<LogTime> {
@@ -492,7 +498,8 @@ impl Kv {
     }
 
     fn random_key(&self, number: i64, answer: &mut AnswerSink<'_>) {
-        let Some(position) = (number.unsigned_abs() as usize).checked_rem(self.key_count) else { return answer.nil() };
+        let number = usize::try_from(number.unsigned_abs()).unwrap_or(0);
+        let Some(position) = number.checked_rem(self.key_count) else { return answer.nil() };
         let mut skipped = 0;
         for table in &self.tables {
             if position < skipped + table.len() {

@@ -170,7 +170,10 @@ fn change_text(kv: &mut Kv, key: &[u8], answer: &mut AnswerSink<'_>, change: imp
         let mut text = Vec::new();
         change(&mut text);
         answer.count(text.len());
-        return if text.is_empty() { () } else { kv.insert(key, Value::Text(text), None) };
+        if !text.is_empty() {
+            kv.insert(key, Value::Text(text), None);
+        }
+        return;
     };
     if let Value::Integer(number) = item.value {
         item.value = Value::Text(with_decimal(number, <[u8]>::to_vec));
@@ -205,7 +208,7 @@ pub(super) fn set_range(kv: &mut Kv, command: &Command<'_>, answer: &mut AnswerS
     });
 }
 
-fn text_len(kv: &Kv, key: &[u8]) -> usize {
+pub(super) fn text_len(kv: &Kv, key: &[u8]) -> usize {
     with_text(kv.item(key), |text| text.ok().flatten().map_or(0, <[u8]>::len))
 }
 

@@ -1,0 +1,280 @@
+//! Every limit and default of the engine in one place: [`Config`] is what a host fills in, [`Settings`] what the rest
+//! of the crate accepts.
+
+use core::time::Duration;
+
+use crate::ids::{Epoch, GroupId, NodeId};
+use crate::slots::{SlotMap, SlotRange};
+use crate::sync::pool::PoolSize;
+use crate::time::nanos;
+
+/// Most members a group can have.
+pub const MEMBERS_MAX: usize = 15;
+/// Largest string value a node can be configured to accept, in bytes; the state machine's own limit is the same.
+pub const VALUE_BYTES_MAX: usize = crate::machine::strings::STRING_BYTES_MAX;
+/// Bound on the relative rate of any two clocks, in parts per million: a lease is that much shorter for its holder.
+pub const CLOCK_DRIFT_PPM: u64 = 20_000;
+/// Uncommitted bytes of one group may take this part of the log's memory.
+pub const UNCOMMITTED_SHARE: usize = 8;
+/// Deadlines of keys that one group handles in one turn; the rest comes in the next one.
+pub const EXPIRIES_PER_TURN: usize = 128;
+
+/// What a host can choose. All durations are on the host's monotonic clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Memory of the log of one CPU, in bytes: a whole number of segments, at least 16.
+    pub log_bytes: usize,
+    /// Size of a log segment in bytes: a power of two.
+    pub segment_bytes: usize,
+    /// Memory for keys and values on this CPU, in bytes; writes that need more are refused.
+    pub memory_bytes_max: usize,
+    /// Longest key, in bytes.
+    pub key_bytes_max: usize,
+    /// Largest value, in bytes.
+    pub value_bytes_max: usize,
+    /// Most requests that wait on this CPU at one time.
+    pub waiters_max: usize,
+    /// Most bytes of entries in flight to one peer for one group.
+    pub window_bytes: usize,
+    /// Most bytes of entries in one message.
+    pub append_bytes_max: usize,
+    /// Wanted size of one chunk of a snapshot.
+    pub chunk_bytes: usize,
+    /// Most chunks in flight to one peer for one group.
+    pub chunks_in_flight: u32,
+    /// How long a request waits before its outcome is unknown, from when the leader received it.
+    pub request_timeout: Duration,
+    /// Length of the read lease, from when the append it rests on was sent.
+    pub read_lease: Duration,
+    /// How long after it rose the commit index is sent by itself, if nothing else carried it.
+    pub commit_notice: Duration,
+    /// How long a peer may owe an acknowledgement before the leader probes it.
+    pub probe_after: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            log_bytes: 64 << 20,
+            segment_bytes: 64 << 10,
+            memory_bytes_max: 4 << 30,
+            key_bytes_max: 64 << 10,
+            value_bytes_max: 1 << 20,
+            waiters_max: 1 << 17,
+            window_bytes: 4 << 20,
+            append_bytes_max: 256 << 10,
+            chunk_bytes: 16 << 10,
+            chunks_in_flight: 8,
+            request_timeout: Duration::from_secs(5),
+            read_lease: Duration::from_millis(100),
+            commit_notice: Duration::from_micros(500),
+            probe_after: Duration::from_millis(200),
+        }
+    }
+}
+
+/// Why a [`Config`] is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A number is out of its range.
+    #[error("{name} is {value}, allowed is {min} to {max}")]
+    OutOfRange {
+        /// Which field.
+        name: &'static str,
+        /// What it was.
+        value: u64,
+        /// Smallest allowed value.
+        min: u64,
+        /// Largest allowed value.
+        max: u64,
+    },
+    /// The segment size is no power of two.
+    #[error("segment_bytes is {value}, which is no power of two")]
+    SegmentSize {
+        /// What it was.
+        value: usize,
+    },
+}
+
+/// A [`Config`] whose values are known to fit together.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    config: Config,
+}
+
+impl core::ops::Deref for Settings {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        &self.config
+    }
+}
+
+impl Config {
+    /// Checks the values and their relations.
+    ///
+    /// # Errors
+    /// The first value that is out of range, with the range.
+    pub fn build(self) -> Result<Settings, ConfigError> {
+        let check = |name, value: usize, min: usize, max: usize| {
+            if (min..=max).contains(&value) {
+                return Ok(());
+            }
+            Err(ConfigError::OutOfRange { name, value: value as u64, min: min as u64, max: max as u64 })
+        };
+        if !self.segment_bytes.is_power_of_two() {
+            return Err(ConfigError::SegmentSize { value: self.segment_bytes });
+        }
+        check("segment_bytes", self.segment_bytes, 256, 1 << 20)?;
+        check("log_bytes", self.log_bytes, 16 * self.segment_bytes, 1 << 40)?;
+        // A value must fit into what one group may have uncommitted, or it could never be written.
+        let value_max = (self.log_bytes / UNCOMMITTED_SHARE / 2).min(VALUE_BYTES_MAX);
+        check("value_bytes_max", self.value_bytes_max, 1, value_max)?;
+        check("key_bytes_max", self.key_bytes_max, 1, value_max.min(1 << 20))?;
+        check("waiters_max", self.waiters_max, 1, 1 << 24)?;
+        check("window_bytes", self.window_bytes, 256, 1 << 30)?;
+        check("append_bytes_max", self.append_bytes_max, 256, 1 << 20)?;
+        check("chunk_bytes", self.chunk_bytes, 1, 1 << 20)?;
+        check("chunks_in_flight", self.chunks_in_flight as usize, 1, 1024)?;
+        let micros = |duration: Duration| usize::try_from(duration.as_micros()).unwrap_or(usize::MAX);
+        check("request_timeout in µs", micros(self.request_timeout), 1_000, 3_600_000_000)?;
+        check("read_lease in µs", micros(self.read_lease), 1_000, 10_000_000)?;
+        check("commit_notice in µs", micros(self.commit_notice), 0, 1_000_000)?;
+        check("probe_after in µs", micros(self.probe_after), 1_000, 60_000_000)?;
+        Ok(Settings { config: self })
+    }
+}
+
+impl Settings {
+    /// Returns how long a read lease lasts for its holder, in nanoseconds: shorter than granted by the clock drift.
+    pub(crate) fn lease_held_ns(&self) -> u64 {
+        let granted = nanos(self.read_lease);
+        granted - granted / 1_000_000 * CLOCK_DRIFT_PPM
+    }
+
+    /// Returns the size of the log's pool.
+    pub(crate) fn pool_size(&self) -> PoolSize {
+        PoolSize {
+            segment_bytes: u32::try_from(self.segment_bytes).expect("at most 1 MiB"),
+            segments: u32::try_from(self.log_bytes / self.segment_bytes).expect("at most 2^32 segments"),
+        }
+    }
+
+    /// Returns how many bytes of one group may be uncommitted.
+    pub(crate) fn uncommitted_bytes_max(&self) -> usize {
+        self.log_bytes / UNCOMMITTED_SHARE
+    }
+}
+
+/// Who holds a group, in one epoch. Members are nodes; which incarnation of each counts is fixed when the group forms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// Which group.
+    pub group: GroupId,
+    /// Its slots.
+    pub slots: SlotRange,
+    /// The epoch of this configuration.
+    pub epoch: Epoch,
+    /// The member that leads.
+    pub leader: NodeId,
+    /// All members, the leader included; ascending.
+    pub members: Vec<NodeId>,
+    /// How many replicas, the leader included, must hold an entry before it is committed.
+    pub write_quorum: usize,
+}
+
+/// The static map of a cluster: which node leads and holds which group, computed the same by everyone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    slots: SlotMap,
+    nodes: Vec<NodeId>,
+    replicas: usize,
+    write_quorum: usize,
+}
+
+impl Placement {
+    /// Creates the map: group g is led by node g mod N (with numbers from 1: node (g mod N) + 1), and held by it and the
+    /// `replicas` − 1 nodes that follow it in a circle. `None` if the numbers do not fit together: no node, a node twice,
+    /// more replicas than nodes or than [`MEMBERS_MAX`], a write quorum of 0 or above the number of replicas.
+    #[must_use]
+    pub fn new(slots: SlotMap, mut nodes: Vec<NodeId>, replicas: usize, write_quorum: usize) -> Option<Self> {
+        nodes.sort_unstable();
+        let is_valid = nodes.windows(2).all(|pair| pair[0] != pair[1])
+            && (1..=nodes.len().min(MEMBERS_MAX)).contains(&replicas)
+            && (1..=replicas).contains(&write_quorum);
+        is_valid.then_some(Self { slots, nodes, replicas, write_quorum })
+    }
+
+    /// Returns the map of slots to groups.
+    #[must_use]
+    pub fn slots(&self) -> SlotMap {
+        self.slots
+    }
+
+    /// Returns all nodes, ascending.
+    #[must_use]
+    pub fn nodes(&self) -> &[NodeId] {
+        &self.nodes
+    }
+
+    /// Returns how many replicas each group has.
+    #[must_use]
+    pub fn replicas(&self) -> usize {
+        self.replicas
+    }
+
+    /// Returns how many of them must hold a write.
+    #[must_use]
+    pub fn write_quorum(&self) -> usize {
+        self.write_quorum
+    }
+
+    /// Returns the node that leads `group`.
+    #[must_use]
+    pub fn leader_of(&self, group: GroupId) -> NodeId {
+        self.nodes[group.0 as usize % self.nodes.len()]
+    }
+
+    /// Returns the configuration of `group` in epoch 1.
+    #[must_use]
+    pub fn group(&self, group: GroupId) -> GroupConfig {
+        let first = group.0 as usize;
+        let mut members: Vec<NodeId> =
+            (first..first + self.replicas).map(|position| self.nodes[position % self.nodes.len()]).collect();
+        members.sort_unstable();
+        GroupConfig {
+            group,
+            slots: self.slots.slots_of(group),
+            epoch: Epoch(1),
+            leader: self.leader_of(group),
+            members,
+            write_quorum: self.write_quorum,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert!(Config::default().build().is_ok());
+    }
+
+    #[test]
+    fn a_value_that_could_never_be_written_is_refused_with_the_range() {
+        let error = Config { value_bytes_max: 5 << 20, ..Config::default() }.build().expect_err("more than 4 MiB");
+        assert_eq!(error.to_string(), "value_bytes_max is 5242880, allowed is 1 to 4194304");
+    }
+
+    #[test]
+    fn groups_go_round_the_nodes() {
+        let nodes = (1..=5).map(NodeId).collect();
+        let placement = Placement::new(SlotMap::new(8).expect("in range"), nodes, 3, 2).expect("valid");
+        let group = placement.group(GroupId(4));
+        assert_eq!(group.leader, NodeId(5));
+        assert_eq!(group.members, [NodeId(1), NodeId(2), NodeId(5)]);
+    }
+}

@@ -1,0 +1,290 @@
+//! All groups of one CPU behind one door: inputs go in with the time at which they were received, outputs come out.
+//!
+//! The host drives it like this:
+//!
+//! ```text
+//! for output in engine.handle(now, input) { perform(output) }   // for each input received in this turn
+//! for output in engine.end_turn(now) { perform(output) }        // one append for each peer, one acknowledgement
+//! sleep until an input comes, or engine.wake_at()
+//! ```
+//!
+//! Same state, same input, same `now`: same outputs. The engine routes and owns no rules; those are in
+//! [`crate::replication`] and in the groups.
+//!
+//! # Time and units
+//! `now` is the host's monotonic clock, read after the input was received. It must not run backwards.
+//!
+//! # Bounds
+//! Waiters, bytes of values and the log are limited for all groups together ([`crate::config::Config`]); full is a
+//! refusal. When the log is full, the oldest applied segment of any group goes.
+
+use core::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::config::{GroupConfig, Settings};
+use crate::group::{Group, GroupStatus, Request, Shared, Submitted};
+use crate::ids::{EntryId, GroupId, ReplicaId};
+use crate::log::LogFull;
+use crate::machine::answer::AnswerSink;
+use crate::machine::command::Command;
+use crate::message::Envelope;
+use crate::output::{Bottleneck, Ended, OutputQueue, Outputs, Refusal};
+use crate::sync::pool::Pool;
+use crate::time::Instant;
+
+/// When a request that found the log full may be tried again.
+const LOG_RETRY_AFTER: core::time::Duration = core::time::Duration::from_millis(1);
+
+/// What comes in.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// A request of a client.
+    Request(Request<'a>),
+    /// A message of another replica. The host has checked that it comes over a connection of `envelope.from`.
+    Message(Envelope<'a>),
+    /// There is a connection to a replica. Before another incarnation of the same node connects, the first is lost.
+    PeerConnected(ReplicaId),
+    /// That connection is gone.
+    PeerLost(ReplicaId),
+    /// The connection to a replica takes no more bytes for now: nothing is sent to it until it is ready.
+    PeerBusy(ReplicaId),
+    /// It takes bytes again.
+    PeerReady(ReplicaId),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Engine {
+    shared: Shared,
+    groups: Vec<Group>,
+    /// Position in `groups` by group number; `None` for groups that live elsewhere.
+    positions: Vec<Option<usize>>,
+    dirty: Vec<usize>,
+    /// When a group wants to be looked at. A group can be here more than once; `alarms` has its earliest.
+    queue: BinaryHeap<Reverse<(Instant, usize)>>,
+    alarms: Vec<Option<Instant>>,
+}
+
+impl Engine {
+    /// Creates the engine of one CPU with the groups that live on it.
+    ///
+    /// Cost: touches all the memory of the log, so that nothing is faulted in later.
+    ///
+    /// # Panics
+    /// If a group is listed twice.
+    #[must_use]
+    pub fn new(settings: Settings, me: ReplicaId, groups: Vec<GroupConfig>) -> Self {
+        let size = settings.pool_size();
+        let shared = Shared {
+            pool: Pool::new(size),
+            settings,
+            me,
+            outputs: OutputQueue::default(),
+            waiter_count: 0,
+            used_bytes: 0,
+            busy: Vec::new(),
+        };
+        let position_count = groups.iter().map(|group| group.group.0 as usize + 1).max().unwrap_or(0);
+        let mut positions = vec![None; position_count];
+        for (position, group) in groups.iter().enumerate() {
+            let place = &mut positions[group.group.0 as usize];
+            assert!(place.is_none(), "{:?} is listed twice", group.group);
+            *place = Some(position);
+        }
+        let groups: Vec<Group> =
+            groups.into_iter().enumerate().map(|(position, group)| Group::new(group, position, me.node)).collect();
+        let mut engine = Self {
+            shared,
+            positions,
+            dirty: Vec::with_capacity(groups.len()),
+            queue: BinaryHeap::with_capacity(2 * groups.len()),
+            alarms: vec![None; groups.len()],
+            groups,
+        };
+        for position in 0..engine.groups.len() {
+            engine.mark_dirty(position);
+        }
+        engine
+    }
+
+    // ---- inputs ----
+
+    /// Handles one input; performs nothing.
+    ///
+    /// # Panics
+    /// If the command of a request was not checked, or an invariant of the engine does not hold.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) -> Outputs<'_> {
+        self.shared.outputs.recycle();
+        match input {
+            Input::Request(request) => self.handle_request(now, &request),
+            Input::Message(envelope) => self.handle_message(now, &envelope),
+            Input::PeerConnected(peer) => {
+                self.shared.busy.retain(|node| *node != peer.node);
+                for position in 0..self.groups.len() {
+                    self.groups[position].on_peer_connected(&mut self.shared, now, peer);
+                    self.mark_dirty(position);
+                }
+            }
+            Input::PeerLost(peer) => {
+                self.shared.busy.retain(|node| *node != peer.node);
+                for group in &mut self.groups {
+                    group.on_peer_lost(peer.node, peer.incarnation);
+                }
+            }
+            Input::PeerBusy(peer) => {
+                if !self.shared.busy.contains(&peer.node) {
+                    self.shared.busy.push(peer.node);
+                }
+            }
+            Input::PeerReady(peer) => {
+                self.shared.busy.retain(|node| *node != peer.node);
+                for position in 0..self.groups.len() {
+                    self.mark_dirty(position);
+                }
+            }
+        }
+        Outputs::new(&mut self.shared.outputs, &self.groups, &self.shared.pool)
+    }
+
+    /// Ends a turn: what all its inputs have in common is sent now. Also does what the time asks for.
+    pub fn end_turn(&mut self, now: Instant) -> Outputs<'_> {
+        self.shared.outputs.recycle();
+        while let Some(&Reverse((at, position))) = self.queue.peek() {
+            if at > now {
+                break;
+            }
+            self.queue.pop();
+            if self.alarms[position] == Some(at) {
+                self.alarms[position] = None;
+                self.groups[position].on_alarm(&mut self.shared, now);
+                self.mark_dirty(position);
+            }
+        }
+        while let Some(position) = self.dirty.pop() {
+            self.groups[position].end_turn(&mut self.shared, now);
+            self.set_alarm(position);
+        }
+        Outputs::new(&mut self.shared.outputs, &self.groups, &self.shared.pool)
+    }
+
+    // ---- queries ----
+
+    /// Returns when [`Engine::end_turn`] must be called next, if no input comes.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Instant> {
+        self.queue.peek().map(|&Reverse((at, _))| at)
+    }
+
+    /// Whether a turn has something to end.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Whether any request still waits for its end.
+    #[must_use]
+    pub fn has_waiters(&self) -> bool {
+        self.shared.waiter_count > 0
+    }
+
+    /// Whether `group` lives here.
+    #[must_use]
+    pub fn has_group(&self, group: GroupId) -> bool {
+        self.position(group).is_some()
+    }
+
+    /// Returns all groups as they are now.
+    #[must_use]
+    pub fn status(&self) -> Vec<GroupStatus> {
+        self.groups.iter().map(|group| group.status(&self.shared)).collect()
+    }
+
+    /// Returns bytes of keys and values in use, with overhead.
+    #[must_use]
+    pub fn used_bytes(&self) -> usize {
+        self.shared.used_bytes
+    }
+
+    /// Executes a read on what this replica has applied, leader or not: the answer may be old. Returns the last entry
+    /// applied, or `None` if the group lives elsewhere.
+    pub fn peek(&self, group: GroupId, command: &Command<'_>, answer: &mut AnswerSink<'_>) -> Option<EntryId> {
+        self.position(group).map(|position| self.groups[position].peek(command, answer))
+    }
+
+    /// Changes the state of one replica behind the log's back, to show that this is noticed. Returns whether there was
+    /// something to change.
+    pub fn corrupt(&mut self, group: GroupId, key: &[u8]) -> bool {
+        self.position(group).is_some_and(|position| self.groups[position].corrupt(key))
+    }
+
+    /// Checks the invariants that cost time.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    pub fn check(&self) {
+        self.groups.iter().for_each(Group::check);
+        let waiting: usize = self.groups.iter().map(|group| group.status(&self.shared).waiter_count).sum();
+        assert_eq!(waiting, self.shared.waiter_count, "I8: every waiter is counted once");
+    }
+
+    // ---- private ----
+
+    fn position(&self, group: GroupId) -> Option<usize> {
+        *self.positions.get(group.0 as usize)?
+    }
+
+    fn handle_request(&mut self, now: Instant, request: &Request<'_>) {
+        let Some(position) = self.position(request.group) else {
+            let refusal = Refusal::NotHere { group: request.group };
+            return self.shared.outputs.reply(request.token, Ended::Refused(refusal));
+        };
+        loop {
+            match self.groups[position].submit(&mut self.shared, now, request) {
+                Ok(Submitted::Taken) => return self.mark_dirty(position),
+                Ok(Submitted::LogFull) if self.release_oldest() => {}
+                Ok(Submitted::LogFull) => {
+                    let refusal = Refusal::Overload { what: Bottleneck::Log, retry_after: LOG_RETRY_AFTER };
+                    return self.shared.outputs.reply(request.token, Ended::Refused(refusal));
+                }
+                Err(refusal) => return self.shared.outputs.reply(request.token, Ended::Refused(refusal)),
+            }
+        }
+    }
+
+    fn handle_message(&mut self, now: Instant, envelope: &Envelope<'_>) {
+        let Some(position) = self.position(envelope.group) else { return };
+        self.mark_dirty(position);
+        loop {
+            match self.groups[position].handle_message(&mut self.shared, now, envelope) {
+                Ok(()) => return,
+                Err(LogFull { .. }) if self.release_oldest() => {}
+                // What did not fit is not acknowledged; the leader sends it again.
+                Err(LogFull { .. }) => return,
+            }
+        }
+    }
+
+    /// Makes room in the log: the oldest segment whose entries are all applied goes. Returns whether there was one.
+    fn release_oldest(&mut self) -> bool {
+        let owner = self.shared.pool.oldest_owners().find(|&owner| self.groups[owner as usize].can_release());
+        let Some(owner) = owner else { return false };
+        self.groups[owner as usize].release_oldest(&mut self.shared.pool);
+        true
+    }
+
+    fn mark_dirty(&mut self, position: usize) {
+        if self.groups[position].mark_dirty() {
+            self.dirty.push(position);
+        }
+    }
+
+    /// Sees to it that the group is looked at when it wants to be. An alarm that is set stays, even if it turns out to
+    /// be too early: setting a new one with every write would cost more than looking once too often.
+    fn set_alarm(&mut self, position: usize) {
+        let Some(at) = self.groups[position].next_alarm(&self.shared.settings) else { return };
+        if self.alarms[position].is_none_or(|set| at < set) {
+            self.alarms[position] = Some(at);
+            self.queue.push(Reverse((at, position)));
+        }
+    }
+}

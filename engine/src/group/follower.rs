@@ -1,0 +1,234 @@
+//! What a follower does: it takes appends from the one leader it knows, acknowledges the prefix it shares with it, and
+//! installs snapshots beside its own log.
+//!
+//! # Invariants
+//! I3. Nothing is acknowledged to a leader other than the one this replica is bound to.
+//!
+//! # Source
+//! The replication protocol, section 1.4; which incarnation of a leader is accepted: `replication::founding`.
+
+use crate::ids::{Epoch, GroupId, LogIndex, NodeId, ReplicaId};
+use crate::log::LogFull;
+use crate::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Envelope, Message, Mismatch, StreamId};
+use crate::output::{Event, SmallMessage};
+use crate::replica::{Extended, Replica};
+use crate::sync::pool::Pool;
+
+use super::{Group, Role, Shared};
+
+/// The state of a follower beside its replica.
+#[derive(Debug, Default)]
+pub(super) struct Follower {
+    /// The leader it takes entries from, at the epoch promised.
+    leader: Option<ReplicaId>,
+    /// End of the prefix known to be equal to that leader's log.
+    matched: LogIndex,
+    /// What is to be acknowledged at the end of the turn.
+    ack: Option<(ReplicaId, Ack)>,
+    install: Install,
+}
+
+/// Snapshots.
+#[derive(Debug, Default)]
+enum Install {
+    /// None under way.
+    #[default]
+    None,
+    /// One is being installed.
+    UnderWay(Box<Copy>),
+    /// This one replaced the log; appends that still carry its stream extend the log.
+    Finished(StreamId),
+}
+
+/// A snapshot under way: the copy that will replace the replica once it is whole.
+#[derive(Debug)]
+struct Copy {
+    stream: StreamId,
+    next_sequence: u32,
+    replica: Replica,
+}
+
+impl Follower {
+    pub(super) fn leader(&self) -> Option<ReplicaId> {
+        self.leader
+    }
+
+    pub(super) fn installing(&self) -> Option<&Replica> {
+        match &self.install {
+            Install::UnderWay(copy) => Some(&copy.replica),
+            Install::None | Install::Finished(_) => None,
+        }
+    }
+
+    pub(super) fn release_oldest(&mut self, pool: &mut Pool) {
+        if let Install::UnderWay(copy) = &mut self.install {
+            copy.replica.log.release_oldest(pool, copy.replica.applied.index);
+        }
+    }
+
+    pub(super) fn on_peer_lost(&mut self, peer: ReplicaId) {
+        if self.ack.is_some_and(|(to, _)| to == peer) {
+            self.ack = None;
+        }
+    }
+
+    pub(super) fn flush_ack(&mut self, shared: &mut Shared, group: GroupId, epoch: Epoch) {
+        if let Some((to, ack)) = self.ack.take() {
+            shared.outputs.small(to, group, epoch, SmallMessage::Ack(ack));
+        }
+    }
+
+    /// Whether `from` may lead this replica; if it is a new run of the leader, and nothing binds to the old one, it may.
+    fn accepts(&mut self, from: ReplicaId, leader: NodeId, has_entries: bool) -> bool {
+        if from.node != leader {
+            return false;
+        }
+        match self.leader {
+            Some(known) if known == from => true,
+            Some(_) if has_entries => false,
+            Some(_) | None => {
+                self.leader = Some(from);
+                self.matched = LogIndex(0);
+                true
+            }
+        }
+    }
+}
+
+impl Group {
+    /// Handles an append or a chunk.
+    ///
+    /// # Errors
+    /// The log is full.
+    pub(super) fn handle_from_leader(&mut self, shared: &mut Shared, envelope: &Envelope<'_>) -> Result<(), LogFull> {
+        let Role::Follower(follower) = &mut self.role else { return Ok(()) };
+        let has_entries = self.replica.log.last() > LogIndex(0);
+        if envelope.epoch < self.promise || !follower.accepts(envelope.from, self.config.leader, has_entries) {
+            self.refuse(shared, envelope);
+            return Ok(());
+        }
+        if envelope.epoch > self.promise {
+            self.promise = envelope.epoch;
+            follower.matched = LogIndex(0);
+        }
+        match &envelope.message {
+            Message::Append(append) => self.handle_append(shared, envelope.from, append),
+            Message::Chunk(chunk) => {
+                self.handle_chunk(shared, envelope.from, chunk);
+                Ok(())
+            }
+            Message::Ack(_) | Message::Refused(_) | Message::Mismatch(_) | Message::ChunkAck(_) => Ok(()),
+        }
+    }
+
+    fn handle_append(&mut self, shared: &mut Shared, from: ReplicaId, append: &Append<'_>) -> Result<(), LogFull> {
+        let Role::Follower(follower) = &mut self.role else { return Ok(()) };
+        let stream = match &follower.install {
+            Install::Finished(stream) if *stream == append.stream => StreamId::LIVE,
+            Install::None | Install::Finished(_) | Install::UnderWay(_) => append.stream,
+        };
+        let replica = match &mut follower.install {
+            _ if stream == StreamId::LIVE => &mut self.replica,
+            Install::UnderWay(copy) if copy.stream == stream => &mut copy.replica,
+            // A snapshot this replica knows nothing of: it was given up.
+            Install::None | Install::Finished(_) | Install::UnderWay(_) => {
+                let ack = ChunkAck { stream, progress: ChunkProgress::Broken };
+                shared.outputs.small(from, self.config.group, self.promise, SmallMessage::ChunkAck(ack));
+                return Ok(());
+            }
+        };
+        match replica.extend(&mut shared.pool, append)? {
+            Extended::Through(last) => {
+                let matched = if stream == StreamId::LIVE {
+                    follower.matched = follower.matched.max(last);
+                    follower.matched
+                } else {
+                    last
+                };
+                let used_before = replica.kv.used_bytes();
+                replica.advance_commit(append.commit.min(matched));
+                replica.apply_through(&shared.pool, replica.commit);
+                shared.used_bytes = (shared.used_bytes + replica.kv.used_bytes()).saturating_sub(used_before);
+                // One acknowledgement for all appends of a turn: they come in order, so the last one says it all.
+                follower.ack = Some((from, Ack { stream, matched, sent: append.sent }));
+            }
+            Extended::Mismatch(hint) => {
+                let mismatch = SmallMessage::Mismatch(Mismatch { stream, hint });
+                shared.outputs.small(from, self.config.group, self.promise, mismatch);
+            }
+            Extended::Malformed(what) => {
+                shared.outputs.notify(Event::Malformed { group: self.config.group, from, what });
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_chunk(&mut self, shared: &mut Shared, from: ReplicaId, chunk: &Chunk<'_>) {
+        let progress = self.install_chunk(shared, chunk);
+        if progress == ChunkProgress::Broken {
+            self.drop_install(shared);
+        }
+        let ack = SmallMessage::ChunkAck(ChunkAck { stream: chunk.stream, progress });
+        shared.outputs.small(from, self.config.group, self.promise, ack);
+    }
+
+    fn install_chunk(&mut self, shared: &mut Shared, chunk: &Chunk<'_>) -> ChunkProgress {
+        if chunk.sequence == 0 && chunk.stream != StreamId::LIVE {
+            self.drop_install(shared);
+            let owner = u32::try_from(self.position).expect("checked when the group was made");
+            let replica = Replica::behind(owner, self.config.slots, chunk.base);
+            let copy = Copy { stream: chunk.stream, next_sequence: 0, replica };
+            self.follower_mut().install = Install::UnderWay(Box::new(copy));
+        }
+        let Install::UnderWay(copy) = &mut self.follower_mut().install else { return ChunkProgress::Broken };
+        let replica = &mut copy.replica;
+        let has_entry = replica.log.epoch_at(&shared.pool, chunk.at.index) == Some(chunk.at.epoch);
+        let is_next = copy.stream == chunk.stream && copy.next_sequence == chunk.sequence;
+        if !is_next || !has_entry || replica.applied.index > chunk.at.index {
+            return ChunkProgress::Broken;
+        }
+        let used_before = replica.kv.used_bytes();
+        replica.advance_commit(chunk.at.index);
+        replica.apply_through(&shared.pool, chunk.at.index);
+        let installed = replica.kv.install(chunk.body, chunk.is_last);
+        shared.used_bytes = (shared.used_bytes + replica.kv.used_bytes()).saturating_sub(used_before);
+        if installed.is_err() {
+            return ChunkProgress::Broken;
+        }
+        copy.next_sequence += 1;
+        if chunk.is_last { self.finish_install(shared) } else { ChunkProgress::Received { sequence: chunk.sequence } }
+    }
+
+    /// Replaces the replica by the copy, at once.
+    fn finish_install(&mut self, shared: &mut Shared) -> ChunkProgress {
+        let Role::Follower(follower) = &mut self.role else { return ChunkProgress::Broken };
+        let Install::UnderWay(copy) = core::mem::take(&mut follower.install) else { return ChunkProgress::Broken };
+        // A snapshot that is behind what this replica has committed would take acknowledged writes back.
+        if copy.replica.commit < self.replica.commit {
+            follower.install = Install::UnderWay(copy);
+            return ChunkProgress::Broken;
+        }
+        let Copy { stream, replica, .. } = *copy;
+        let mut old = core::mem::replace(&mut self.replica, replica);
+        shared.used_bytes = shared.used_bytes.saturating_sub(old.kv.used_bytes());
+        old.log.clear(&mut shared.pool);
+        follower.install = Install::Finished(stream);
+        follower.matched = self.replica.log.last();
+        follower.ack = None;
+        ChunkProgress::Installed { matched: follower.matched }
+    }
+
+    fn drop_install(&mut self, shared: &mut Shared) {
+        if let Install::UnderWay(mut copy) = core::mem::take(&mut self.follower_mut().install) {
+            shared.used_bytes = shared.used_bytes.saturating_sub(copy.replica.kv.used_bytes());
+            copy.replica.log.clear(&mut shared.pool);
+        }
+    }
+
+    fn follower_mut(&mut self) -> &mut Follower {
+        match &mut self.role {
+            Role::Follower(follower) => follower,
+            Role::Leader(_) => unreachable!("only followers are sent snapshots: handle_message sees to it"),
+        }
+    }
+}

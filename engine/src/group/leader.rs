@@ -1,0 +1,730 @@
+//! What the leader of a group does: it appends, counts acknowledgements, commits, answers, and keeps every peer going.
+//!
+//! # Invariants
+//! I1. `applied <= commit <= last`.  I3. Only acknowledgements of voters count.  I5. A read is answered only under a
+//! read lease, by a leader whose own epoch is committed (`commit >= view`).  I8. A waiter completes exactly once.
+//!
+//! # Time and units
+//! All times are the leader's monotonic clock. The read lease ends at the W-th newest echoed send time + L(1 − ρ), its
+//! own clock counting as its own echo. Logged time is the last stamp, or what the leader's clock has added since it took
+//! over, whichever is later.
+//!
+//! # Source
+//! The replication protocol, sections 1.5 and 1.9.
+
+use core::time::Duration;
+
+use crate::config::{EXPIRIES_PER_TURN, GroupConfig, Settings};
+use crate::entry::EntryKind;
+use crate::ids::{EntryId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
+use crate::log::EntryStamp;
+use crate::machine::answer::AnswerSink;
+use crate::machine::command::{Command, Op};
+use crate::machine::kv::Moment;
+use crate::machine::snapshot::SnapshotCursor;
+use crate::message::{Ack, ChunkAck, ChunkProgress, Envelope, Message, Mismatch, Refused, StreamId};
+use crate::output::{AppendFrame, Bottleneck, ChunkHead, Ended, Event, Refusal, Token};
+use crate::replica::Replica;
+use crate::replication::founding::{Founding, Verdict};
+use crate::replication::progress::{Peer, Progress, SnapshotSend};
+use crate::replication::quorum::nth_largest;
+use crate::slots::slot_of;
+use crate::time::{Instant, LogTime, nanos};
+use crate::waiting::WaitingList;
+
+use super::{Leading, Level, Request, Shared, Submitted, broken_limit};
+
+/// When a client that was refused for want of room may try again.
+const RETRY_AFTER: Duration = Duration::from_micros(500);
+
+/// The state of a leader beside its replica.
+#[derive(Debug)]
+pub(super) struct Leader {
+    pub(super) peers: Vec<Peer>,
+    pub(super) status: Status,
+    pub(super) waiting: WaitingList,
+    /// Bytes of entries above `commit`.
+    uncommitted_bytes: usize,
+    /// The leader's clock when it took over; logged time goes on from 0 there.
+    began: Option<Instant>,
+    /// The last stamp given.
+    stamped: LogTime,
+    /// Names the next snapshot.
+    next_stream: u64,
+    /// The last entry that ends a key: no key is looked at again before it is applied.
+    expiring: LogIndex,
+    /// When peers that do not know the commit index yet must be told.
+    notice_due: Option<Instant>,
+    /// Whether the read lease is to be renewed at the end of the turn.
+    wants_lease: bool,
+}
+
+/// How far a leader is.
+#[derive(Debug)]
+pub(super) enum Status {
+    /// Asking the other members whether they follow an earlier run of this node.
+    Founding(Founding),
+    /// Its first entry, at this index, is not committed yet.
+    Proposing { view: LogIndex },
+    /// Serving reads and writes.
+    Serving,
+}
+
+impl Leader {
+    pub(super) fn new(config: &GroupConfig, me: NodeId) -> Self {
+        let others = config.members.iter().filter(|member| **member != me);
+        Self {
+            peers: others.map(|member| Peer::new(*member)).collect(),
+            status: Status::Founding(Founding::default()),
+            waiting: WaitingList::default(),
+            uncommitted_bytes: 0,
+            began: None,
+            stamped: LogTime(0),
+            next_stream: 1,
+            expiring: LogIndex(0),
+            notice_due: None,
+            wants_lease: false,
+        }
+    }
+
+    pub(super) fn on_peer_lost(&mut self, node: NodeId, incarnation: Incarnation) {
+        let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == node) else { return };
+        if peer.present == Some(incarnation) {
+            peer.on_lost();
+            if let Status::Founding(founding) = &mut self.status {
+                founding.forget(node);
+            }
+        }
+    }
+
+    /// Returns how many voters can be reached, the leader included.
+    pub(super) fn reachable(&self) -> usize {
+        1 + self.peers.iter().filter(|peer| peer.is_voter_present()).count()
+    }
+
+    /// Returns the end of the read lease; exclusive.
+    fn lease_end(&self, config: &GroupConfig, settings: &Settings, now: Instant) -> Instant {
+        let echoes = self.peers.iter().map(|peer| peer.echo.0).chain([now.0]);
+        let echo = nth_largest(echoes, config.write_quorum);
+        if echo == 0 { Instant(0) } else { Instant(echo.saturating_add(settings.lease_held_ns())) }
+    }
+
+    /// Returns the logged time at `now`.
+    fn log_time(&self, now: Instant) -> LogTime {
+        let elapsed = self.began.map_or(0, |began| nanos(now.since(began)));
+        self.stamped.max(LogTime(elapsed))
+    }
+
+    /// Returns the instant at which logged time reaches `time`.
+    fn instant_of(&self, time: LogTime) -> Option<Instant> {
+        Some(Instant(self.began?.0.saturating_add(time.0)))
+    }
+
+    pub(super) fn next_alarm(&self, replica: &Replica, settings: &Settings) -> Option<Instant> {
+        let is_expiring = self.expiring > replica.applied.index;
+        let expiry = replica.kv.next_deadline().filter(|_| !is_expiring).and_then(|at| self.instant_of(at));
+        let owed = self.peers.iter().filter(|peer| peer.owes_answer()).map(|peer| peer.heard).min();
+        let probe = owed.map(|heard| heard.saturating_add(settings.probe_after));
+        [self.waiting.next_deadline(), expiry, self.notice_due, probe].into_iter().flatten().min()
+    }
+}
+
+impl Leading<'_> {
+    // ---- requests ----
+
+    pub(super) fn submit(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        request: &Request<'_>,
+    ) -> Result<Submitted, Refusal> {
+        let command = Command::decode(request.command).expect("the host checks commands where they enter");
+        self.check_serving()?;
+        if let Some(refusal) = broken_limit(&shared.settings, &command) {
+            return Err(refusal);
+        }
+        if command.op == Op::WaitAcks {
+            return self.submit_wait(shared, now, request.token, &command);
+        }
+        if !command.op.is_write() {
+            return self.submit_read(shared, now, request, &command);
+        }
+        self.check_room(shared, request, &command)?;
+        let Ok(id) = self.append(shared, now, EntryKind::Command, request.slot, &[request.command]) else {
+            return Ok(Submitted::LogFull);
+        };
+        match request.level {
+            Level::Accepted => shared.outputs.reply(request.token, Ended::Accepted { id }),
+            Level::Commit => {
+                let deadline = now.saturating_add(shared.settings.request_timeout);
+                self.leader.waiting.add_write(id.index, request.token, deadline);
+                shared.waiter_count += 1;
+            }
+        }
+        Ok(Submitted::Taken)
+    }
+
+    fn check_serving(&self) -> Result<(), Refusal> {
+        let group = self.config.group;
+        let need = self.config.write_quorum;
+        let have = self.leader.reachable();
+        match &self.leader.status {
+            Status::Serving => Ok(()),
+            Status::Proposing { .. } => Err(Refusal::NoQuorum { group, have, need }),
+            Status::Founding(founding) => match founding.verdict(self.config.members.len(), need) {
+                Verdict::Refused { earlier, witnesses } => {
+                    let missing = ReplicaId { node: self.config.leader, incarnation: earlier };
+                    Err(Refusal::Unavailable { group, missing, witnesses })
+                }
+                Verdict::Waiting { have, need } => Err(Refusal::NoQuorum { group, have, need }),
+                Verdict::Founded => Err(Refusal::NoQuorum { group, have, need }),
+            },
+        }
+    }
+
+    /// Whether a write may be appended: what is refused here certainly never happens.
+    fn check_room(&self, shared: &Shared, request: &Request<'_>, command: &Command<'_>) -> Result<(), Refusal> {
+        let settings = &shared.settings;
+        let (have, need) = (self.leader.reachable(), self.config.write_quorum);
+        if have < need {
+            return Err(Refusal::NoQuorum { group: self.config.group, have, need });
+        }
+        let overload = |what| Refusal::Overload { what, retry_after: RETRY_AFTER };
+        if shared.waiter_count >= settings.waiters_max {
+            return Err(overload(Bottleneck::Waiters));
+        }
+        let uncommitted = self.leader.uncommitted_bytes;
+        if uncommitted + request.command.len() > settings.uncommitted_bytes_max() {
+            return Err(overload(Bottleneck::Uncommitted));
+        }
+        let used = shared.used_bytes + uncommitted;
+        if command.op.may_grow() && used + request.command.len() > settings.memory_bytes_max {
+            return Err(Refusal::OutOfMemory { used, max: settings.memory_bytes_max });
+        }
+        if command.op == Op::Append {
+            let len = self.replica.kv.text_len(command.key) + command.value.len();
+            if len > settings.value_bytes_max {
+                return Err(Refusal::ValueTooLarge { len, max: settings.value_bytes_max });
+            }
+        }
+        Ok(())
+    }
+
+    fn append(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        kind: EntryKind,
+        slot: Slot,
+        body: &[&[u8]],
+    ) -> Result<EntryId, crate::log::LogFull> {
+        let time = self.leader.log_time(now);
+        let stamp = EntryStamp { epoch: self.config.epoch, time, kind, slot };
+        let id = self.replica.log.append(&mut shared.pool, stamp, body)?;
+        self.leader.stamped = time;
+        let body_len = body.iter().map(|part| part.len()).sum();
+        self.leader.uncommitted_bytes += crate::entry::padded_len(body_len);
+        Ok(id)
+    }
+
+    fn submit_read(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        request: &Request<'_>,
+        command: &Command<'_>,
+    ) -> Result<Submitted, Refusal> {
+        let lease_end = self.leader.lease_end(self.config, &shared.settings, now);
+        let lease = nanos(shared.settings.read_lease);
+        if lease_end.0 < now.0 + lease / 2 {
+            self.leader.wants_lease = true;
+        }
+        let after = request.after.min(self.replica.log.last());
+        if now < lease_end && after <= self.replica.applied.index {
+            self.answer_read(shared, now, request.token, command);
+            return Ok(Submitted::Taken);
+        }
+        let (have, need) = (self.leader.reachable(), self.config.write_quorum);
+        if have < need {
+            return Err(Refusal::NoQuorum { group: self.config.group, have, need });
+        }
+        if shared.waiter_count >= shared.settings.waiters_max {
+            return Err(Refusal::Overload { what: Bottleneck::Waiters, retry_after: RETRY_AFTER });
+        }
+        let deadline = now.saturating_add(shared.settings.request_timeout);
+        self.leader.waiting.add_read(after, request.token, deadline, request.command);
+        shared.waiter_count += 1;
+        Ok(Submitted::Taken)
+    }
+
+    fn answer_read(&mut self, shared: &mut Shared, now: Instant, token: Token, command: &Command<'_>) {
+        let moment = Moment { time: self.leader.log_time(now) };
+        let replica = &*self.replica;
+        shared.outputs.done(token, |out| {
+            replica.kv.read(moment, command, &mut AnswerSink::into(out));
+            replica.applied
+        });
+    }
+
+    fn submit_wait(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        token: Token,
+        command: &Command<'_>,
+    ) -> Result<Submitted, Refusal> {
+        if shared.waiter_count >= shared.settings.waiters_max {
+            return Err(Refusal::Overload { what: Bottleneck::Waiters, retry_after: RETRY_AFTER });
+        }
+        let index = LogIndex(u64::try_from(command.time).unwrap_or(0)).min(self.replica.log.last());
+        let need = usize::try_from(command.number).unwrap_or(0);
+        // The timeout stands in the value: 8 bytes, nanoseconds; 0 waits as long as any request may.
+        let timeout = command.value.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let longest = shared.settings.request_timeout;
+        let timeout = if timeout == 0 { longest } else { Duration::from_nanos(timeout).min(longest) };
+        self.leader.waiting.add_acks(index, need, token, now.saturating_add(timeout));
+        shared.waiter_count += 1;
+        self.complete_ack_waits(shared, now);
+        Ok(Submitted::Taken)
+    }
+
+    fn complete_ack_waits(&mut self, shared: &mut Shared, now: Instant) {
+        let Leader { waiting, peers, .. } = &mut *self.leader;
+        let holders = |index| peers.iter().filter(|peer| peer.voted >= index).count();
+        while let Some(waiter) = waiting.take_acks(now, holders) {
+            shared.waiter_count -= 1;
+            let applied = self.replica.applied;
+            shared.outputs.done(waiter.token, |out| {
+                AnswerSink::into(out).count(holders(waiter.index));
+                applied
+            });
+        }
+    }
+
+    // ---- peers ----
+
+    pub(super) fn on_peer_connected(&mut self, shared: &mut Shared, now: Instant, replica: ReplicaId) {
+        let last = self.replica.log.last();
+        let is_founded = !matches!(self.leader.status, Status::Founding(_));
+        let Some(peer) = self.leader.peers.iter_mut().find(|peer| peer.node == replica.node) else { return };
+        peer.on_connected(replica.incarnation, last, now);
+        if is_founded {
+            peer.voter.get_or_insert(replica.incarnation);
+            if peer.is_learner_present() {
+                shared.outputs.notify(Event::Learner { group: self.config.group, replica });
+            }
+        } else if let Status::Founding(founding) = &mut self.leader.status {
+            founding.forget(replica.node);
+        }
+    }
+
+    /// Handles what a peer answers. Answers from a replica that is not the one at the other end of the connection, and
+    /// to messages of another epoch, are dropped.
+    pub(super) fn handle_answer(&mut self, shared: &mut Shared, now: Instant, envelope: &Envelope<'_>) {
+        let Some(position) = self.leader.peers.iter().position(|peer| peer.replica() == Some(envelope.from)) else {
+            return;
+        };
+        if envelope.epoch != self.config.epoch {
+            return;
+        }
+        match envelope.message {
+            Message::Ack(ack) => self.handle_ack(shared, now, position, ack),
+            Message::Mismatch(mismatch) => self.handle_mismatch(shared, now, position, mismatch),
+            Message::ChunkAck(ack) => self.handle_chunk_ack(shared, now, position, ack),
+            Message::Refused(refused) => self.handle_refused(shared, position, refused),
+            Message::Append(_) | Message::Chunk(_) => {}
+        }
+    }
+
+    fn handle_ack(&mut self, shared: &mut Shared, now: Instant, position: usize, ack: Ack) {
+        let last = self.replica.log.last();
+        let peer = &mut self.leader.peers[position];
+        if ack.matched > last || ack.sent > now {
+            let from = peer.replica().expect("found by it");
+            let what = "an acknowledgement of what was never sent";
+            return shared.outputs.notify(Event::Malformed { group: self.config.group, from, what });
+        }
+        if ack.stream != StreamId::LIVE {
+            peer.heard = now;
+            return peer.shrink_window(ack.matched);
+        }
+        peer.on_ack(ack.matched, ack.sent, now);
+        if let (Status::Founding(founding), Some(replica)) = (&mut self.leader.status, peer.replica()) {
+            founding.record_accepted(replica);
+            return self.try_found(shared, now);
+        }
+        self.advance_commit(shared);
+        self.serve_reads(shared, now);
+        if self.leader.waiting.has_acks() {
+            self.complete_ack_waits(shared, now);
+        }
+    }
+
+    fn handle_mismatch(&mut self, shared: &mut Shared, now: Instant, position: usize, mismatch: Mismatch) {
+        let last = self.replica.log.last();
+        let peer = &mut self.leader.peers[position];
+        if mismatch.stream != StreamId::LIVE {
+            return peer.begin_probe(last.next(), now);
+        }
+        // An acknowledged prefix never has to be looked for again.
+        let hint = mismatch.hint.max(peer.matched).min(last);
+        if hint < self.replica.log.base().index {
+            self.begin_snapshot(shared, position, now);
+        } else {
+            peer.begin_probe(hint.next(), now);
+        }
+    }
+
+    /// Begins to send a peer the state as it is now, because what it needs has left the log.
+    fn begin_snapshot(&mut self, shared: &mut Shared, peer: usize, now: Instant) {
+        let base = self.replica.applied;
+        let stream = StreamId(self.leader.next_stream);
+        self.leader.next_stream += 1;
+        let peer = &mut self.leader.peers[peer];
+        if let Some(to) = peer.replica() {
+            shared.outputs.notify(Event::SnapshotStarted { group: self.config.group, to });
+        }
+        peer.clear_window();
+        peer.heard = now;
+        peer.progress = Progress::Snapshot(SnapshotSend {
+            stream,
+            base,
+            next: base.index.next(),
+            cursor: SnapshotCursor::start(),
+            sent: 0,
+            acked: 0,
+            is_complete: false,
+        });
+    }
+
+    fn handle_chunk_ack(&mut self, shared: &mut Shared, now: Instant, position: usize, ack: ChunkAck) {
+        let last = self.replica.log.last();
+        let peer = &mut self.leader.peers[position];
+        let Progress::Snapshot(send) = &mut peer.progress else { return };
+        if send.stream != ack.stream {
+            return;
+        }
+        peer.heard = now;
+        match ack.progress {
+            ChunkProgress::Received { sequence } => send.acked = send.acked.max(sequence + 1).min(send.sent),
+            ChunkProgress::Installed { matched } if send.is_complete && matched <= last => {
+                peer.progress = Progress::Replicate { next: send.next };
+                // Not an answer to an append: it echoes nothing.
+                peer.on_ack(matched, Instant(0), now);
+                let to = peer.replica().expect("it has just answered");
+                shared.outputs.notify(Event::SnapshotInstalled { group: self.config.group, to });
+                self.advance_commit(shared);
+            }
+            ChunkProgress::Installed { .. } | ChunkProgress::Broken => peer.begin_probe(last.next(), now),
+        }
+    }
+
+    fn handle_refused(&mut self, shared: &mut Shared, position: usize, refused: Refused) {
+        let peer = &self.leader.peers[position];
+        let Status::Founding(founding) = &mut self.leader.status else { return };
+        let Some(earlier) = refused.leader.filter(|leader| leader.node == self.config.leader && *leader != shared.me)
+        else {
+            return;
+        };
+        let was_refused = founding.verdict(self.config.members.len(), self.config.write_quorum);
+        founding.record_refused(peer.node, earlier.incarnation);
+        let verdict = founding.verdict(self.config.members.len(), self.config.write_quorum);
+        if let (Verdict::Waiting { .. }, Verdict::Refused { .. }) = (was_refused, verdict) {
+            shared.outputs.notify(Event::Unavailable { group: self.config.group, missing: earlier });
+        }
+    }
+
+    /// Begins to lead if enough members accept this run of the node.
+    fn try_found(&mut self, shared: &mut Shared, now: Instant) {
+        let Status::Founding(founding) = &mut self.leader.status else { return };
+        if founding.verdict(self.config.members.len(), self.config.write_quorum) != Verdict::Founded {
+            return;
+        }
+        for peer in &mut self.leader.peers {
+            let is_accepted = peer.replica().is_some_and(|replica| founding.accepted().contains(&replica));
+            // Members not heard yet acknowledged nothing: whichever incarnation comes first is the voter.
+            peer.voter = if is_accepted { peer.present } else { None };
+            if peer.voter.is_none() && peer.present.is_some() {
+                peer.voter = peer.present;
+            }
+        }
+        self.leader.began = Some(now);
+        let slot = self.config.slots.first;
+        match self.append(shared, now, EntryKind::View, slot, &[]) {
+            Ok(view) => {
+                self.leader.status = Status::Proposing { view: view.index };
+                shared.outputs.notify(Event::Founded { group: self.config.group });
+                self.advance_commit(shared);
+            }
+            // Tried again with the next acknowledgement of a probe.
+            Err(_) => self.leader.began = None,
+        }
+    }
+
+    // ---- commit ----
+
+    /// Commits what W replicas hold, applies it and answers who waited for it.
+    fn advance_commit(&mut self, shared: &mut Shared) {
+        let last = self.replica.log.last();
+        let votes = self.leader.peers.iter().map(|peer| peer.voted.0).chain([last.0]);
+        let held = LogIndex(nth_largest(votes, self.config.write_quorum));
+        // Entries of older epochs commit only through this epoch's VIEW, its first entry.
+        let view = match self.leader.status {
+            Status::Founding(_) => return,
+            Status::Proposing { view } => view,
+            Status::Serving => LogIndex(0),
+        };
+        if held <= self.replica.commit || held < view {
+            return;
+        }
+        self.replica.advance_commit(held);
+        if let Status::Proposing { .. } = self.leader.status {
+            self.leader.status = Status::Serving;
+            let (group, epoch) = (self.config.group, self.config.epoch);
+            shared.outputs.notify(Event::Serving { group, epoch });
+        }
+        self.apply(shared);
+    }
+
+    fn apply(&mut self, shared: &mut Shared) {
+        let used_before = self.replica.kv.used_bytes();
+        while self.replica.applied.index < self.replica.commit {
+            let bytes = match self.leader.waiting.take_write(self.replica.applied.index.next()) {
+                None => {
+                    let applied = self.replica.apply_next(&shared.pool, &mut AnswerSink::discard());
+                    applied.expect("below commit").1
+                }
+                Some(token) => {
+                    shared.waiter_count -= 1;
+                    let (replica, pool, mut size) = (&mut *self.replica, &shared.pool, 0);
+                    shared.outputs.done(token, |out| {
+                        let (id, bytes) = replica.apply_next(pool, &mut AnswerSink::into(out)).expect("below commit");
+                        size = bytes;
+                        id
+                    });
+                    size
+                }
+            };
+            self.leader.uncommitted_bytes -= bytes;
+        }
+        shared.used_bytes = (shared.used_bytes + self.replica.kv.used_bytes()).saturating_sub(used_before);
+    }
+
+    /// Answers the reads that may be answered now.
+    fn serve_reads(&mut self, shared: &mut Shared, now: Instant) {
+        if !self.leader.waiting.has_reads() || !matches!(self.leader.status, Status::Serving) {
+            return;
+        }
+        if now >= self.leader.lease_end(self.config, &shared.settings, now) {
+            self.leader.wants_lease = true;
+            return;
+        }
+        while let Some(read) = self.leader.waiting.take_ready_read(self.replica.applied.index) {
+            shared.waiter_count -= 1;
+            let command = Command::decode(&read.command).expect("checked when it was parked");
+            self.answer_read(shared, now, read.token, &command);
+            self.leader.waiting.recycle(read);
+        }
+    }
+
+    // ---- the end of a turn ----
+
+    pub(super) fn end_turn(&mut self, shared: &mut Shared, now: Instant, position: usize) {
+        self.try_found(shared, now);
+        self.advance_commit(shared);
+        self.serve_reads(shared, now);
+        let wants_lease = core::mem::take(&mut self.leader.wants_lease);
+        let mut is_behind = false;
+        for peer in 0..self.leader.peers.len() {
+            self.send_to(shared, now, position, peer, wants_lease);
+            let peer = &self.leader.peers[peer];
+            is_behind |= matches!(peer.progress, Progress::Replicate { .. }) && peer.told_commit < self.replica.commit;
+        }
+        if !is_behind {
+            self.leader.notice_due = None;
+        } else if self.leader.notice_due.is_none() {
+            self.leader.notice_due = Some(now.saturating_add(shared.settings.commit_notice));
+        }
+    }
+
+    /// Sends one peer what it can take.
+    fn send_to(&mut self, shared: &mut Shared, now: Instant, position: usize, peer: usize, wants_lease: bool) {
+        let Some(to) = self.leader.peers[peer].replica() else { return };
+        if shared.busy.contains(&to.node) {
+            return;
+        }
+        match &self.leader.peers[peer].progress {
+            Progress::Lost => {}
+            Progress::Probe { next, is_sent } => {
+                let (next, is_sent) = (*next, *is_sent);
+                if !is_sent {
+                    self.send_probe(shared, now, position, peer, next);
+                }
+            }
+            Progress::Replicate { next } => {
+                let next = *next;
+                if self.send_entries(shared, now, position, peer, next) == 0 && wants_lease {
+                    self.send_empty(shared, now, position, peer);
+                }
+            }
+            Progress::Snapshot(_) => self.send_snapshot(shared, now, position, peer, to),
+        }
+    }
+
+    fn send_probe(&mut self, shared: &mut Shared, now: Instant, position: usize, peer: usize, next: LogIndex) {
+        let prev = next.previous();
+        let Some(epoch) = self.replica.log.epoch_at(&shared.pool, prev) else {
+            // What it would have to be asked about has left the log.
+            return self.begin_snapshot(shared, peer, now);
+        };
+        let peer = &mut self.leader.peers[peer];
+        let Some(to) = peer.replica() else { return };
+        let prev = EntryId { epoch, index: prev };
+        // An empty append commits nothing: how far the logs match is not known yet.
+        let frame = AppendFrame { prev, commit: LogIndex(0), sent: now, last: prev.index };
+        shared.outputs.append(to, position, self.config.epoch, StreamId::LIVE, frame);
+        peer.progress = Progress::Probe { next, is_sent: true };
+        peer.heard = now;
+    }
+
+    /// Sends an append without entries: it carries the commit index and renews the lease.
+    fn send_empty(&mut self, shared: &mut Shared, now: Instant, position: usize, peer: usize) {
+        let peer = &mut self.leader.peers[peer];
+        let (Some(to), Progress::Replicate { next }) = (peer.replica(), &peer.progress) else { return };
+        let prev = next.previous();
+        let Some(epoch) = self.replica.log.epoch_at(&shared.pool, prev) else { return };
+        let prev = EntryId { epoch, index: prev };
+        let frame = AppendFrame { prev, commit: self.replica.commit, sent: now, last: prev.index };
+        shared.outputs.append(to, position, self.config.epoch, StreamId::LIVE, frame);
+        peer.told_commit = self.replica.commit;
+    }
+
+    /// Sends the entries from `next` on that fit into the window; returns how many bytes.
+    fn send_entries(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        position: usize,
+        peer: usize,
+        next: LogIndex,
+    ) -> usize {
+        let stream = match &self.leader.peers[peer].progress {
+            Progress::Snapshot(send) => send.stream,
+            Progress::Lost | Progress::Probe { .. } | Progress::Replicate { .. } => StreamId::LIVE,
+        };
+        let (mut next, mut sent_bytes) = (next, 0);
+        let last = self.replica.log.last();
+        while next <= last {
+            let Some(epoch) = self.replica.log.epoch_at(&shared.pool, next.previous()) else {
+                // It is behind the start of the log.
+                self.begin_snapshot(shared, peer, now);
+                return sent_bytes;
+            };
+            let peer = &mut self.leader.peers[peer];
+            let window = peer.window_left(shared.settings.window_bytes).min(shared.settings.append_bytes_max);
+            let (Some(to), true) = (peer.replica(), window > 0) else { break };
+            let mut slices = self.replica.log.slices(&shared.pool, next..=last, window);
+            let Some(slice) = slices.next() else { break };
+            let (bytes, through) = (slice.len(), slices.yielded_through());
+            let prev = EntryId { epoch, index: next.previous() };
+            let frame = AppendFrame { prev, commit: self.replica.commit, sent: now, last: through };
+            shared.outputs.append(to, position, self.config.epoch, stream, frame);
+            peer.told_commit = self.replica.commit;
+            peer.on_sent(through, bytes, now);
+            sent_bytes += bytes;
+            next = through.next();
+            match &mut peer.progress {
+                Progress::Replicate { next: position } => *position = next,
+                Progress::Snapshot(send) => send.next = next,
+                Progress::Lost | Progress::Probe { .. } => {}
+            }
+        }
+        sent_bytes
+    }
+
+    /// Sends entries, and once all are out, the next chunks.
+    fn send_snapshot(&mut self, shared: &mut Shared, now: Instant, position: usize, peer: usize, to: ReplicaId) {
+        let Progress::Snapshot(send) = &self.leader.peers[peer].progress else { return };
+        let (stream, next, sent) = (send.stream, send.next, send.sent);
+        // The first chunk starts the log at the other end: entries can only follow it.
+        if sent > 0 {
+            self.send_entries(shared, now, position, peer, next);
+        }
+        let applied = self.replica.applied;
+        let (chunk_bytes, in_flight) = (shared.settings.chunk_bytes, shared.settings.chunks_in_flight);
+        let Progress::Snapshot(send) = &mut self.leader.peers[peer].progress else { return };
+        if send.sent == 0 {
+            // The log at the other end starts behind what is applied now, not when the snapshot was decided on.
+            (send.base, send.next) = (applied, applied.index.next());
+        }
+        let is_room = send.sent - send.acked < in_flight;
+        if send.stream != stream || send.is_complete || send.next <= applied.index || !is_room {
+            return;
+        }
+        let kv = &self.replica.kv;
+        shared.outputs.chunk(to, position, self.config.epoch, |out| {
+            let is_last = send.cursor.take(kv, chunk_bytes, out);
+            let sequence = send.sent;
+            send.sent += 1;
+            send.is_complete = is_last;
+            ChunkHead { stream, sequence, is_last, base: send.base, at: applied }
+        });
+    }
+
+    // ---- time ----
+
+    pub(super) fn on_alarm(&mut self, shared: &mut Shared, now: Instant) {
+        self.end_late(shared, now);
+        self.expire_keys(shared, now);
+        if self.leader.notice_due.is_some_and(|due| due <= now) {
+            // The end of the turn sends the notice.
+            self.leader.notice_due = None;
+            self.leader.wants_lease = true;
+        }
+        let last = self.replica.log.last();
+        for peer in &mut self.leader.peers {
+            if peer.owes_answer() && peer.heard.saturating_add(shared.settings.probe_after) <= now {
+                // An answered prefix stays answered; a snapshot under way is given up and begun again if need be.
+                let next = if peer.matched > LogIndex(0) { peer.matched.next() } else { last.next() };
+                peer.begin_probe(next, now);
+            }
+        }
+    }
+
+    /// Ends what has waited too long. A write that was appended may still commit: its outcome is unknown.
+    fn end_late(&mut self, shared: &mut Shared, now: Instant) {
+        while let Some((index, token)) = self.leader.waiting.take_late_write(now) {
+            shared.waiter_count -= 1;
+            let id = EntryId { epoch: self.config.epoch, index };
+            shared.outputs.reply(token, Ended::Unknown { id });
+        }
+        while let Some(read) = self.leader.waiting.take_late_read(now) {
+            shared.waiter_count -= 1;
+            let (have, need) = (self.leader.reachable(), self.config.write_quorum);
+            let refusal = Refusal::NoLease { group: self.config.group, have, need };
+            shared.outputs.reply(read.token, Ended::Refused(refusal));
+            self.leader.waiting.recycle(read);
+        }
+        self.complete_ack_waits(shared, now);
+    }
+
+    /// Appends the end of the keys whose deadline has come in logged time.
+    fn expire_keys(&mut self, shared: &mut Shared, now: Instant) {
+        let time = self.leader.log_time(now);
+        let is_under_way = self.leader.expiring > self.replica.applied.index;
+        if is_under_way || self.replica.kv.next_deadline().is_none_or(|deadline| deadline > time) {
+            return;
+        }
+        let mut commands = Vec::new();
+        self.replica.kv.due(time, EXPIRIES_PER_TURN, |key, deadline| {
+            let mut bytes = Vec::new();
+            let time = i64::try_from(deadline.0).unwrap_or(i64::MAX);
+            Command { time, ..Command::new(Op::Expired, key) }.encode_into(&mut bytes);
+            commands.push((slot_of(key), bytes));
+        });
+        for (slot, bytes) in &commands {
+            let Ok(id) = self.append(shared, now, EntryKind::Command, *slot, &[bytes]) else { break };
+            self.leader.expiring = id.index;
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! One copy of a group: its log, how far it is committed and applied, and the state that came of it.
+//!
+//! A leader and a follower hold the same thing and differ only in who extends it; a snapshot that is being installed is
+//! a second one beside it.
+//!
+//! # Invariants
+//! I1. `applied <= commit <= last`.
+//! I2. `commit` never falls. An entry at or below it is never cut.
+//!
+//! # Source
+//! The rules for appends are section 1.4 of the replication protocol: entries are cut only where another stamp stands
+//! at the same index.
+
+use crate::entry::{Entries, Entry, EntryKind};
+use crate::ids::{EntryId, LogIndex};
+use crate::log::{Log, LogFull};
+use crate::machine::answer::AnswerSink;
+use crate::machine::command::Command;
+use crate::machine::kv::{Kv, Moment};
+use crate::message::Append;
+use crate::slots::SlotRange;
+use crate::sync::pool::Pool;
+use crate::time::LogTime;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    pub(crate) log: Log,
+    pub(crate) kv: Kv,
+    pub(crate) commit: LogIndex,
+    pub(crate) applied: EntryId,
+    /// Logged time of the last entry applied.
+    pub(crate) time: LogTime,
+}
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extended {
+    /// The log equals the sender's up to and with this index.
+    Through(LogIndex),
+    /// The entry before the first one is not here; the logs may match at or below this index.
+    Mismatch(LogIndex),
+    /// The entries are not what an honest leader sends; nothing was changed.
+    Malformed(&'static str),
+}
+
+impl Replica {
+    pub(crate) fn new(owner: u32, slots: SlotRange) -> Self {
+        Self {
+            log: Log::new(owner),
+            kv: Kv::new(slots),
+            commit: LogIndex(0),
+            applied: EntryId::START,
+            time: LogTime(0),
+        }
+    }
+
+    /// Creates the copy that a snapshot behind `base` fills.
+    pub(crate) fn behind(owner: u32, slots: SlotRange, base: EntryId) -> Self {
+        Self {
+            log: Log::starting_after(owner, base),
+            kv: Kv::uncovered(slots),
+            commit: base.index,
+            applied: base,
+            time: LogTime(0),
+        }
+    }
+
+    /// Extends the log by what a leader sent, by the rule of conflict.
+    ///
+    /// # Errors
+    /// The log's memory is full: what fitted is in the log, and the caller tries again after making room.
+    pub(crate) fn extend(&mut self, pool: &mut Pool, append: &Append<'_>) -> Result<Extended, LogFull> {
+        let prev = append.prev;
+        let base = self.log.base();
+        // What lies before the base is committed and so equal in the logs of all leaders that may send.
+        let is_known = prev.index <= base.index || self.log.epoch_at(pool, prev.index) == Some(prev.epoch);
+        if !is_known {
+            let hint = self.log.last().min(prev.index.previous());
+            return Ok(Extended::Mismatch(hint));
+        }
+        if let Some(what) = self.find_fault(pool, append) {
+            return Ok(Extended::Malformed(what));
+        }
+        let mut last = prev.index;
+        for entry in Entries::new(append.entries).map_while(Result::ok) {
+            last = entry.id().index;
+            if last <= base.index {
+                continue;
+            }
+            match self.log.epoch_at(pool, last) {
+                Some(epoch) if epoch == entry.id().epoch => continue,
+                Some(_) => {
+                    assert!(last > self.commit, "I2: {} conflicts below commit {}", entry.id(), self.commit);
+                    self.log.cut(pool, last);
+                }
+                None => {}
+            }
+            self.log.append_entry(pool, &entry)?;
+        }
+        Ok(Extended::Through(last.max(base.index)))
+    }
+
+    /// Returns what is wrong with the entries of an append, before any of them is used.
+    fn find_fault(&self, pool: &Pool, append: &Append<'_>) -> Option<&'static str> {
+        let mut expected = append.prev;
+        for entry in Entries::new(append.entries) {
+            let Ok(entry) = entry else { return Some("an entry is malformed") };
+            let id = entry.id();
+            if id.index != expected.index.next() {
+                return Some("the entries have a gap");
+            }
+            if id.epoch < expected.epoch {
+                return Some("the epochs of the entries fall");
+            }
+            if id.index <= self.commit && self.log.epoch_at(pool, id.index).is_some_and(|epoch| epoch != id.epoch) {
+                return Some("an entry contradicts a committed one");
+            }
+            if entry.kind() == EntryKind::Command && Command::check(entry.body()).is_err() {
+                return Some("an entry holds no command");
+            }
+            expected = id;
+        }
+        None
+    }
+
+    /// Raises the commit index to `through`, as far as the log goes.
+    pub(crate) fn advance_commit(&mut self, through: LogIndex) {
+        let through = through.min(self.log.last());
+        if through > self.commit {
+            self.commit = through;
+            self.log.publish(through);
+        }
+    }
+
+    /// Applies the next committed entry and returns it, with its size in the log; `None` if all are applied.
+    pub(crate) fn apply_next(&mut self, pool: &Pool, answer: &mut AnswerSink<'_>) -> Option<(EntryId, usize)> {
+        let index = self.applied.index.next();
+        if index > self.commit {
+            return None;
+        }
+        let entry = self.log.entry(pool, index).expect("I1: committed entries that are not applied are in the log");
+        apply(&mut self.kv, &entry, answer);
+        self.applied = entry.id();
+        self.time = entry.time();
+        Some((entry.id(), entry.raw().len()))
+    }
+
+    /// Applies all committed entries through `through`, answering no one.
+    pub(crate) fn apply_through(&mut self, pool: &Pool, through: LogIndex) {
+        while self.applied.index < through && self.apply_next(pool, &mut AnswerSink::discard()).is_some() {}
+    }
+
+    /// Checks the invariants that cost time.
+    ///
+    /// # Panics
+    /// If one does not hold.
+    pub(crate) fn check(&self) {
+        assert!(self.applied.index <= self.commit, "I1: applied {} past commit {}", self.applied, self.commit);
+        assert!(self.commit <= self.log.last(), "I1: commit {} past last {}", self.commit, self.log.last());
+        assert!(self.log.base().index <= self.applied.index, "unapplied entries were released");
+        self.kv.check();
+    }
+}
+
+fn apply(kv: &mut Kv, entry: &Entry<'_>, answer: &mut AnswerSink<'_>) {
+    match entry.kind() {
+        EntryKind::View => {}
+        EntryKind::Command => {
+            // Checked where it entered the cluster, covered by checksums since: if it does not decode, we are wrong.
+            let command = Command::decode(entry.body()).expect("entries hold checked commands");
+            kv.apply(Moment { time: entry.time() }, &command, answer);
+        }
+    }
+}

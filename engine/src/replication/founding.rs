@@ -1,0 +1,136 @@
+//! Whether a leader of a static configuration may begin.
+//!
+//! Until a consistent core assigns epochs, the leader of epoch 1 is fixed by arithmetic, and a process that restarted
+//! without its memory is not told so by anybody. It must find out by itself, or it would serve an empty store while
+//! others hold what its earlier run acknowledged. So a leader is *founded* before it does anything: it probes the other
+//! members with empty appends, and each accepts one incarnation of the leader only.
+//!
+//! 1. A member that has no entry of epoch 1 accepts whichever incarnation probed last, and forgets the one before.
+//! 2. A member that has taken an entry is bound to the incarnation it came from, for good.
+//! 3. The leader begins when S = N − W + 1 other members have accepted it (all others, where there are fewer).
+//!
+//! Any W − 1 followers that acknowledged a write of an earlier run meet those S, and the one they share is bound by 2. So
+//! a run that follows an acknowledged write is never founded. By 1, a member accepts entries from one incarnation at a
+//! time, so two runs cannot both be founded on it and both get their entries in.
+//!
+//! With W = 1 nothing but the leader's own memory holds a write; there is no one to ask, and a restart loses it.
+//!
+//! # Source
+//! The takeover rule of the replication protocol, section 1.6, applied to the step from no epoch to epoch 1.
+
+use crate::ids::{Incarnation, NodeId, ReplicaId};
+
+use super::quorum::seal_quorum;
+
+/// What the other members have said to the probes.
+#[derive(Debug, Default)]
+pub(crate) struct Founding {
+    accepted: Vec<ReplicaId>,
+    /// Members that are bound to another run of the leader, and which one.
+    refused: Vec<(NodeId, Incarnation)>,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// More members must answer.
+    Waiting {
+        /// Members that accepted, the leader included.
+        have: usize,
+        /// How many must.
+        need: usize,
+    },
+    /// The leader may begin.
+    Founded,
+    /// So many members refuse that it never will, unless they restart too.
+    Refused {
+        /// The run they are bound to.
+        earlier: Incarnation,
+        /// How many said so.
+        witnesses: usize,
+    },
+}
+
+impl Founding {
+    /// Notes that `member` accepts this incarnation of the leader.
+    pub(crate) fn record_accepted(&mut self, member: ReplicaId) {
+        self.forget(member.node);
+        self.accepted.push(member);
+    }
+
+    /// Notes that `member` is bound to an earlier run.
+    pub(crate) fn record_refused(&mut self, member: NodeId, earlier: Incarnation) {
+        self.forget(member);
+        self.refused.push((member, earlier));
+    }
+
+    /// Forgets what a member said: its connection is lost, and with it perhaps its memory.
+    pub(crate) fn forget(&mut self, member: NodeId) {
+        self.accepted.retain(|replica| replica.node != member);
+        self.refused.retain(|(node, _)| *node != member);
+    }
+
+    /// Returns the members that accepted.
+    pub(crate) fn accepted(&self) -> &[ReplicaId] {
+        &self.accepted
+    }
+
+    /// Decides, for a group of `member_count` members (the leader included) with the given write quorum.
+    pub(crate) fn verdict(&self, member_count: usize, write_quorum: usize) -> Verdict {
+        let others = member_count - 1;
+        let need = seal_quorum(member_count, write_quorum).min(others);
+        if self.accepted.len() >= need {
+            return Verdict::Founded;
+        }
+        match self.refused.first() {
+            Some(&(_, earlier)) if others - self.refused.len() < need => {
+                Verdict::Refused { earlier, witnesses: self.refused.len() }
+            }
+            Some(_) | None => Verdict::Waiting { have: self.accepted.len() + 1, need: need + 1 },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replica(node: u16) -> ReplicaId {
+        ReplicaId { node: NodeId(node), incarnation: Incarnation(1) }
+    }
+
+    #[test]
+    fn three_members_need_both_others() {
+        let mut founding = Founding::default();
+        assert_eq!(founding.verdict(3, 2), Verdict::Waiting { have: 1, need: 3 });
+        founding.record_accepted(replica(2));
+        founding.record_accepted(replica(2));
+        assert_eq!(founding.verdict(3, 2), Verdict::Waiting { have: 2, need: 3 });
+        founding.record_accepted(replica(3));
+        assert_eq!(founding.verdict(3, 2), Verdict::Founded);
+    }
+
+    #[test]
+    fn one_bound_member_of_three_is_enough_to_refuse() {
+        let mut founding = Founding::default();
+        founding.record_accepted(replica(2));
+        founding.record_refused(NodeId(3), Incarnation(77));
+        assert_eq!(founding.verdict(3, 2), Verdict::Refused { earlier: Incarnation(77), witnesses: 1 });
+        founding.forget(NodeId(3));
+        assert_eq!(founding.verdict(3, 2), Verdict::Waiting { have: 2, need: 3 });
+    }
+
+    #[test]
+    fn five_members_can_miss_one() {
+        let mut founding = Founding::default();
+        for node in 2..=4 {
+            founding.record_accepted(replica(node));
+        }
+        assert_eq!(founding.verdict(5, 3), Verdict::Founded);
+    }
+
+    #[test]
+    fn a_single_member_is_founded_at_once() {
+        assert_eq!(Founding::default().verdict(1, 1), Verdict::Founded);
+    }
+}

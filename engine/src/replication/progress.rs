@@ -1,0 +1,186 @@
+//! What the leader knows of one other member, and what it sends it next.
+//!
+//! ```text
+//!            connected              ack                    behind the start of the log
+//!   Lost ───────────────▶ Probe ──────────▶ Replicate ───────────────▶ Snapshot
+//!    ▲                    ▲  │ mismatch: lower │                          │ installed
+//!    │ connection lost    │  ▼                 │ no ack for `probe_after` ▼
+//!    └─────────(any)      └──────────◀─────────┴────────────────────── Replicate
+//! ```
+//!
+//! A peer that does not answer fills its window and is sent nothing more; after `probe_after` it is down to one empty
+//! append at a time. It never holds up the leader: what it misses leaves the log, and it gets a snapshot when it is back.
+//!
+//! # Time and units
+//! Times are on the leader's clock.
+
+use std::collections::VecDeque;
+
+use crate::ids::{Incarnation, LogIndex, NodeId, ReplicaId};
+use crate::machine::snapshot::SnapshotCursor;
+use crate::message::StreamId;
+use crate::time::Instant;
+
+/// One other member of a group, as its leader sees it.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) node: NodeId,
+    /// The incarnation that counts in quorums, once it is fixed. Another one of the same node is a learner.
+    pub(crate) voter: Option<Incarnation>,
+    /// The incarnation at the other end of the connection.
+    pub(crate) present: Option<Incarnation>,
+    /// Largest index the voter has acknowledged in this epoch. Stays when the voter is gone.
+    pub(crate) voted: LogIndex,
+    /// Largest index the present incarnation has acknowledged.
+    pub(crate) matched: LogIndex,
+    /// Latest send time the voter has echoed.
+    pub(crate) echo: Instant,
+    /// The commit index it was told last.
+    pub(crate) told_commit: LogIndex,
+    /// When it last answered, or was first owed an answer.
+    pub(crate) heard: Instant,
+    pub(crate) progress: Progress,
+    window: VecDeque<(LogIndex, usize)>,
+    window_bytes: usize,
+}
+
+/// What a peer is sent next.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// There is no connection.
+    Lost,
+    /// The matching point is unknown: at most one append, without entries, in flight.
+    Probe {
+        /// The append says what lies before this index.
+        next: LogIndex,
+        /// Whether it is in flight.
+        is_sent: bool,
+    },
+    /// The matching point is known: appends are pipelined up to the window.
+    Replicate {
+        /// First entry not yet sent.
+        next: LogIndex,
+    },
+    /// It is behind the start of the log.
+    Snapshot(SnapshotSend),
+}
+
+/// A snapshot on its way.
+#[derive(Debug)]
+pub(crate) struct SnapshotSend {
+    pub(crate) stream: StreamId,
+    pub(crate) base: crate::ids::EntryId,
+    /// First entry behind the snapshot's base not yet sent.
+    pub(crate) next: LogIndex,
+    pub(crate) cursor: SnapshotCursor,
+    /// Chunks sent and chunks acknowledged.
+    pub(crate) sent: u32,
+    pub(crate) acked: u32,
+    pub(crate) is_complete: bool,
+}
+
+impl Peer {
+    pub(crate) fn new(node: NodeId) -> Self {
+        Self {
+            node,
+            voter: None,
+            present: None,
+            voted: LogIndex(0),
+            matched: LogIndex(0),
+            echo: Instant(0),
+            told_commit: LogIndex(0),
+            heard: Instant(0),
+            progress: Progress::Lost,
+            window: VecDeque::with_capacity(64),
+            window_bytes: 0,
+        }
+    }
+
+    /// Returns the replica at the other end of the connection.
+    pub(crate) fn replica(&self) -> Option<ReplicaId> {
+        self.present.map(|incarnation| ReplicaId { node: self.node, incarnation })
+    }
+
+    /// Whether the replica at the other end of the connection counts in quorums.
+    pub(crate) fn is_voter_present(&self) -> bool {
+        self.present.is_some() && self.present == self.voter
+    }
+
+    /// Whether the replica at the other end of the connection copies the log without being counted.
+    pub(crate) fn is_learner_present(&self) -> bool {
+        self.present.is_some() && self.voter.is_some() && self.present != self.voter
+    }
+
+    /// Notes a new connection: nothing is known of what the other end holds.
+    pub(crate) fn on_connected(&mut self, incarnation: Incarnation, last: LogIndex, now: Instant) {
+        if self.present != Some(incarnation) {
+            self.matched = LogIndex(0);
+        }
+        self.present = Some(incarnation);
+        self.begin_probe(last.next(), now);
+    }
+
+    pub(crate) fn on_lost(&mut self) {
+        self.present = None;
+        self.progress = Progress::Lost;
+        self.clear_window();
+    }
+
+    pub(crate) fn begin_probe(&mut self, next: LogIndex, now: Instant) {
+        self.progress = Progress::Probe { next, is_sent: false };
+        self.told_commit = LogIndex(0);
+        self.heard = now;
+        self.clear_window();
+    }
+
+    /// Notes an acknowledgement of the live log.
+    pub(crate) fn on_ack(&mut self, matched: LogIndex, sent: Instant, now: Instant) {
+        self.heard = now;
+        self.matched = self.matched.max(matched);
+        if self.is_voter_present() {
+            self.voted = self.voted.max(matched);
+            self.echo = self.echo.max(sent);
+        }
+        match &mut self.progress {
+            Progress::Probe { .. } => self.progress = Progress::Replicate { next: matched.next() },
+            Progress::Replicate { next } => *next = (*next).max(matched.next()),
+            Progress::Snapshot(_) | Progress::Lost => {}
+        }
+        self.shrink_window(matched);
+    }
+
+    /// Notes entries sent, to be acknowledged up to `last`.
+    pub(crate) fn on_sent(&mut self, last: LogIndex, bytes: usize, now: Instant) {
+        if self.window.is_empty() {
+            self.heard = now;
+        }
+        self.window.push_back((last, bytes));
+        self.window_bytes += bytes;
+    }
+
+    pub(crate) fn shrink_window(&mut self, matched: LogIndex) {
+        while let Some((_, bytes)) = self.window.pop_front_if(|(last, _)| *last <= matched) {
+            self.window_bytes -= bytes;
+        }
+    }
+
+    pub(crate) fn clear_window(&mut self) {
+        self.window.clear();
+        self.window_bytes = 0;
+    }
+
+    /// Returns how many more bytes may be sent before an acknowledgement.
+    pub(crate) fn window_left(&self, window_bytes: usize) -> usize {
+        window_bytes.saturating_sub(self.window_bytes)
+    }
+
+    /// Whether it owes an answer.
+    pub(crate) fn owes_answer(&self) -> bool {
+        match &self.progress {
+            Progress::Lost => false,
+            Progress::Probe { is_sent, .. } => *is_sent,
+            Progress::Replicate { .. } => !self.window.is_empty(),
+            Progress::Snapshot(_) => true,
+        }
+    }
+}

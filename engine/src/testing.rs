@@ -1,0 +1,3 @@
+//! Models and stages for tests, fuzzing and simulation. Nothing here changes what is shipped.
+
+pub mod cluster;

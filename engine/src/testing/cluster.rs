@@ -1,0 +1,395 @@
+//! A cluster of engines in one thread, with links that deliver in order and can be cut: the stage for scenario tests.
+//!
+//! Nothing happens by itself: the test delivers messages, moves the clock and ends turns. Nodes are 1, 2, 3, …; every
+//! group of the placement lives on the one CPU that each node has.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::config::{Config, Placement};
+use crate::engine::{Engine, Input};
+use crate::group::{GroupStatus, Level, Request};
+use crate::ids::{EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId};
+use crate::machine::answer::{Answer, AnswerSink};
+use crate::machine::command::{Command, Op};
+use crate::message::{Append, Chunk, Envelope, Message};
+use crate::output::{Event, Outcome, Output, Outputs, Refusal, Token};
+use crate::slots::{SlotMap, slot_of};
+use crate::time::Instant;
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// See [`Outcome::Done`]; the answer as bytes.
+    Done(EntryId, Vec<u8>),
+    /// See [`Outcome::Accepted`].
+    Accepted(EntryId),
+    /// See [`Outcome::Refused`].
+    Refused(Refusal),
+    /// See [`Outcome::Unknown`].
+    Unknown(EntryId),
+}
+
+/// A message on its way, with bytes of its own.
+#[derive(Clone, Debug)]
+struct Parcel {
+    from: ReplicaId,
+    to: ReplicaId,
+    group: GroupId,
+    epoch: Epoch,
+    message: Message<'static>,
+    /// Entries of an append or body of a chunk.
+    bytes: Vec<u8>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Cluster {
+    placement: Placement,
+    config: Config,
+    nodes: BTreeMap<NodeId, (Incarnation, Engine)>,
+    /// Messages on their way, by sender and receiver.
+    links: BTreeMap<(NodeId, NodeId), VecDeque<Parcel>>,
+    cut: BTreeSet<(NodeId, NodeId)>,
+    paused: BTreeSet<NodeId>,
+    now: Instant,
+    next_token: u64,
+    ends: BTreeMap<Token, End>,
+    events: Vec<(NodeId, Event)>,
+}
+
+impl Cluster {
+    /// Starts `node_count` nodes with `partitions` groups of `replicas` members each, all connected.
+    ///
+    /// # Panics
+    /// If the numbers do not fit together.
+    #[must_use]
+    pub fn start(node_count: u16, partitions: u32, replicas: usize, write_quorum: usize, config: Config) -> Self {
+        let slots = SlotMap::new(partitions).expect("1 to 16384 partitions");
+        let nodes = (1..=node_count).map(NodeId).collect();
+        let placement = Placement::new(slots, nodes, replicas, write_quorum).expect("a valid placement");
+        let mut cluster = Self {
+            placement,
+            config,
+            nodes: BTreeMap::new(),
+            links: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            now: Instant(1_000_000_000),
+            next_token: 1,
+            ends: BTreeMap::new(),
+            events: Vec::new(),
+        };
+        for node in 1..=node_count {
+            cluster.restart(NodeId(node));
+        }
+        cluster
+    }
+
+    // ---- verbs ----
+
+    /// Stops a node: its memory and its connections are gone.
+    pub fn crash(&mut self, node: NodeId) {
+        let Some((incarnation, _)) = self.nodes.remove(&node) else { return };
+        self.paused.remove(&node);
+        self.links.retain(|(from, to), _| *from != node && *to != node);
+        let gone = ReplicaId { node, incarnation };
+        for other in self.node_ids() {
+            self.input(other, Input::PeerLost(gone));
+        }
+    }
+
+    /// Starts a node without memory, as a new incarnation, and connects it.
+    ///
+    /// # Panics
+    /// If the settings are invalid.
+    pub fn restart(&mut self, node: NodeId) {
+        self.crash(node);
+        self.next_token += 1;
+        let me = ReplicaId { node, incarnation: Incarnation(self.next_token) };
+        let groups = (0..self.placement.slots().group_count()).map(|group| self.placement.group(GroupId(group)));
+        let groups = groups.filter(|group| group.members.contains(&node)).collect();
+        let settings = self.config.clone().build().expect("valid settings");
+        self.nodes.insert(node, (me.incarnation, Engine::new(settings, me, groups)));
+        for other in self.node_ids() {
+            if other != node && !self.cut.contains(&(node, other)) {
+                self.connect(node, other);
+            }
+        }
+        self.end_turn(node);
+    }
+
+    /// Cuts all connections of a node.
+    pub fn isolate(&mut self, node: NodeId) {
+        for other in self.node_ids() {
+            if other != node && self.cut.insert((node, other)) {
+                self.cut.insert((other, node));
+                self.links.remove(&(node, other));
+                self.links.remove(&(other, node));
+                let (one, two) = (self.replica(node), self.replica(other));
+                self.input(other, Input::PeerLost(one));
+                self.input(node, Input::PeerLost(two));
+            }
+        }
+    }
+
+    /// Restores all connections.
+    pub fn heal(&mut self) {
+        for (one, two) in core::mem::take(&mut self.cut) {
+            if one < two && self.nodes.contains_key(&one) && self.nodes.contains_key(&two) {
+                self.connect(one, two);
+            }
+        }
+    }
+
+    /// Lets a node do nothing; its connections stay and fill.
+    pub fn pause(&mut self, node: NodeId) {
+        self.paused.insert(node);
+    }
+
+    /// Lets a paused node go on.
+    pub fn resume(&mut self, node: NodeId) {
+        self.paused.remove(&node);
+        self.end_turn(node);
+    }
+
+    /// Sends a command to the leader of its key; returns the token of the request.
+    pub fn submit(&mut self, command: Command<'_>) -> Token {
+        self.submit_at(command, Level::Commit, LogIndex(0))
+    }
+
+    /// Sends a command to the leader of its key, to be answered at `level`; a read must see the entry at `after`.
+    pub fn submit_at(&mut self, command: Command<'_>, level: Level, after: LogIndex) -> Token {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        let mut bytes = Vec::new();
+        command.encode_into(&mut bytes);
+        let slot = slot_of(command.routing_key());
+        let group = self.placement.slots().group_of(slot);
+        let leader = self.placement.leader_of(group);
+        let request = Request { token, group, slot, command: &bytes, level, after };
+        self.input(leader, Input::Request(request));
+        token
+    }
+
+    /// Sets `key` to `value`.
+    pub fn set(&mut self, key: &[u8], value: &[u8]) -> Token {
+        self.submit(Command { value, ..Command::new(Op::Set, key) })
+    }
+
+    /// Reads `key`.
+    pub fn get(&mut self, key: &[u8]) -> Token {
+        self.submit(Command::new(Op::Get, key))
+    }
+
+    /// Ends the turn of a node.
+    pub fn end_turn(&mut self, node: NodeId) {
+        let now = self.now;
+        if self.paused.contains(&node) {
+            return;
+        }
+        let Some((incarnation, engine)) = self.nodes.get_mut(&node) else { return };
+        let from = ReplicaId { node, incarnation: *incarnation };
+        let outputs = engine.end_turn(now);
+        collect(outputs, from, &mut self.links, &mut self.ends, &mut self.events);
+    }
+
+    /// Delivers the next message from one node to another, and ends the receiver's turn. Returns whether there was one.
+    pub fn deliver(&mut self, from: NodeId, to: NodeId) -> bool {
+        if self.paused.contains(&to) {
+            return false;
+        }
+        let Some(parcel) = self.links.get_mut(&(from, to)).and_then(VecDeque::pop_front) else { return false };
+        let is_for = self.nodes.get(&to).is_some_and(|(incarnation, _)| *incarnation == parcel.to.incarnation);
+        if is_for {
+            let message = match parcel.message {
+                Message::Append(append) => Message::Append(Append { entries: &parcel.bytes, ..append }),
+                Message::Chunk(chunk) => Message::Chunk(Chunk { body: &parcel.bytes, ..chunk }),
+                message @ (Message::Ack(_) | Message::Refused(_) | Message::Mismatch(_) | Message::ChunkAck(_)) => {
+                    message
+                }
+            };
+            let envelope = Envelope { from: parcel.from, group: parcel.group, epoch: parcel.epoch, message };
+            self.input(to, Input::Message(envelope));
+            self.end_turn(to);
+        }
+        true
+    }
+
+    /// Delivers messages and ends turns until nothing is on its way. Time stands still.
+    ///
+    /// # Panics
+    /// If that does not happen within 100,000 messages.
+    pub fn settle(&mut self) {
+        for _ in 0..100_000 {
+            for node in self.node_ids() {
+                self.end_turn(node);
+            }
+            let links: Vec<(NodeId, NodeId)> = self.links.keys().copied().collect();
+            let delivered = links.into_iter().filter(|(from, to)| self.deliver(*from, *to)).count();
+            if delivered == 0 {
+                return;
+            }
+        }
+        panic!("messages without end");
+    }
+
+    /// Lets time pass, in steps of a millisecond, delivering everything.
+    pub fn run_for(&mut self, milliseconds: u64) {
+        for _ in 0..milliseconds {
+            self.now.0 += 1_000_000;
+            self.settle();
+        }
+    }
+
+    // ---- queries ----
+
+    /// Returns how a request ended, if it did.
+    #[must_use]
+    pub fn end(&self, token: Token) -> Option<&End> {
+        self.ends.get(&token)
+    }
+
+    /// Returns the answer of a request.
+    ///
+    /// # Panics
+    /// If it has not been executed.
+    #[must_use]
+    pub fn answer(&self, token: Token) -> Answer<'_> {
+        match self.ends.get(&token) {
+            Some(End::Done(_, answer)) => Answer::read(answer).expect("the engine writes whole answers").0,
+            end => panic!("{token:?} has not been answered: {end:?}"),
+        }
+    }
+
+    /// Returns a group as a node sees it.
+    ///
+    /// # Panics
+    /// If the node is down or does not hold the group.
+    #[must_use]
+    pub fn status(&self, node: NodeId, group: GroupId) -> GroupStatus {
+        let status = self.engine(node).status().into_iter().find(|status| status.group == group);
+        status.expect("the group lives on the node")
+    }
+
+    /// Returns the engine of a node.
+    ///
+    /// # Panics
+    /// If the node is down.
+    #[must_use]
+    pub fn engine(&self, node: NodeId) -> &Engine {
+        &self.nodes.get(&node).expect("the node is up").1
+    }
+
+    /// Returns the engine of a node, to be tampered with.
+    ///
+    /// # Panics
+    /// If the node is down.
+    pub fn engine_mut(&mut self, node: NodeId) -> &mut Engine {
+        &mut self.nodes.get_mut(&node).expect("the node is up").1
+    }
+
+    /// Returns the string under `key` as a node has applied it.
+    #[must_use]
+    pub fn peek(&self, node: NodeId, key: &[u8]) -> Vec<u8> {
+        let mut answer = Vec::new();
+        let group = self.placement.slots().group_of(slot_of(key));
+        self.engine(node).peek(group, &Command::new(Op::Get, key), &mut AnswerSink::into(&mut answer));
+        match Answer::read(&answer) {
+            Some((Answer::Bulk(text), _)) => text.to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Returns what was told to operators, by node, in order.
+    #[must_use]
+    pub fn events(&self) -> &[(NodeId, Event)] {
+        &self.events
+    }
+
+    /// Checks the invariants of every node, and that committed prefixes are equal (I1).
+    ///
+    /// # Panics
+    /// If one does not hold.
+    pub fn check(&self) {
+        let mut digests: BTreeMap<(GroupId, LogIndex), (NodeId, u64)> = BTreeMap::new();
+        for (node, (_, engine)) in &self.nodes {
+            engine.check();
+            for status in engine.status() {
+                let (other, digest) = *digests.entry((status.group, status.applied)).or_insert((*node, status.digest));
+                assert_eq!(
+                    status.digest, digest,
+                    "I1: {node} and {other} differ at {} of {}",
+                    status.applied, status.group
+                );
+            }
+        }
+    }
+
+    // ---- private ----
+
+    fn node_ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    fn replica(&self, node: NodeId) -> ReplicaId {
+        ReplicaId { node, incarnation: self.nodes.get(&node).expect("the node is up").0 }
+    }
+
+    fn connect(&mut self, one: NodeId, two: NodeId) {
+        let (first, second) = (self.replica(one), self.replica(two));
+        self.input(one, Input::PeerConnected(second));
+        self.input(two, Input::PeerConnected(first));
+    }
+
+    fn input(&mut self, node: NodeId, input: Input<'_>) {
+        let now = self.now;
+        let Some((incarnation, engine)) = self.nodes.get_mut(&node) else { return };
+        let from = ReplicaId { node, incarnation: *incarnation };
+        collect(engine.handle(now, input), from, &mut self.links, &mut self.ends, &mut self.events);
+    }
+}
+
+/// Performs outputs.
+fn collect(
+    outputs: Outputs<'_>,
+    from: ReplicaId,
+    links: &mut BTreeMap<(NodeId, NodeId), VecDeque<Parcel>>,
+    ends: &mut BTreeMap<Token, End>,
+    events: &mut Vec<(NodeId, Event)>,
+) {
+    for output in outputs {
+        match output {
+            Output::Send { to, group, epoch, message } => {
+                let (message, bytes) = match message {
+                    Message::Append(append) => {
+                        (Message::Append(Append { entries: &[], ..append }), append.entries.to_vec())
+                    }
+                    Message::Chunk(chunk) => (Message::Chunk(Chunk { body: &[], ..chunk }), chunk.body.to_vec()),
+                    Message::Ack(ack) => (Message::Ack(ack), Vec::new()),
+                    Message::Refused(refused) => (Message::Refused(refused), Vec::new()),
+                    Message::Mismatch(mismatch) => (Message::Mismatch(mismatch), Vec::new()),
+                    Message::ChunkAck(ack) => (Message::ChunkAck(ack), Vec::new()),
+                };
+                links.entry((from.node, to.node)).or_default().push_back(Parcel {
+                    from,
+                    to,
+                    group,
+                    epoch,
+                    message,
+                    bytes,
+                });
+            }
+            Output::Reply { token, outcome } => {
+                let end = match outcome {
+                    Outcome::Done { id, answer } => End::Done(id, answer.to_vec()),
+                    Outcome::Accepted { id } => End::Accepted(id),
+                    Outcome::Refused(refusal) => End::Refused(refusal),
+                    Outcome::Unknown { id } => End::Unknown(id),
+                };
+                let before = ends.insert(token, end);
+                assert_eq!(before, None, "I8: {token:?} was answered twice");
+            }
+            Output::Notify(event) => events.push((from.node, event)),
+        }
+    }
+}
