@@ -37,6 +37,8 @@ mod peer;
 mod publish;
 mod request;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use quorate_engine::ids::{Epoch, GroupId, ReplicaId};
 use quorate_engine::message::{Envelope, Message};

@@ -85,6 +85,11 @@ impl FrameReader {
     pub fn remainder_bytes(&self) -> usize {
         self.remainder.len()
     }
+
+    #[cfg(test)]
+    pub(super) fn remainder_capacity(&self) -> usize {
+        self.remainder.capacity()
+    }
 }
 
 /// The frames in one piece of a stream. Each borrows the walk, so it must be done with before the next.
