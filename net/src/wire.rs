@@ -10,7 +10,7 @@
 //!  ┌───────┬─────────┬──────┬────────┬───────┬───────┬──────────┬────────┬──────────────┬──────────┐
 //!  │ magic │ version │ kind │ length │ group │ epoch │ reserved │ crc32c │ head of kind │ tail ... │
 //!  └───────┴─────────┴──────┴────────┴───────┴───────┴──────────┴────────┴──────────────┴──────────┘
-//!   └──────────────────── checked by the checksum ─────────────┘          └── `length` bytes, too ─┘
+//!   └────────────────── covered by the checksum ───────────────┘          └──── and `length` bytes ─┘
 //! ```
 //!
 //! The first frame of each end is a [`Hello`] or, in answer, a [`Welcome`] or [`Reject`]. They fix the cluster, the wire

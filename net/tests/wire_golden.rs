@@ -12,14 +12,19 @@ use quorate::wire::{
     Publish, Refusal, RefusalCode, Reject, RejectCode, Reply, ReplyHead, Request, RequestHead, Role, Stage,
     StatusReply, StatusRequest, Welcome, decode, push_address,
 };
-use quorate_engine::ids::{CpuId, EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId};
+use quorate_engine::entry::{EntryHeader, EntryKind, padded_len};
+use quorate_engine::ids::{CpuId, EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
 use quorate_engine::machine::answer::AnswerSink;
 use quorate_engine::machine::command::{Command, Flags, Op};
 use quorate_engine::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Message, Mismatch, Refused, StreamId};
-use quorate_engine::time::Instant;
+use quorate_engine::time::{Instant, LogTime};
 
+/// Where the kind stands in the header.
+const KIND_AT: usize = 6;
 /// Where the checksum stands in the header.
 const CRC_AT: usize = 28;
+/// Where the entries of an `Append` begin: they have checksums of their own.
+const APPEND_ENTRIES_AT: usize = HEADER_BYTES + 40;
 
 /// One frame that is fixed for ever.
 struct Case {
@@ -42,6 +47,15 @@ fn kept(write: impl FnOnce(&mut Vec<u8>)) -> &'static [u8] {
     let mut bytes = Vec::new();
     write(&mut bytes);
     bytes.leak()
+}
+
+fn push_entry(out: &mut Vec<u8>, id: EntryId, kind: EntryKind, body: &[u8]) {
+    let body_len = u32::try_from(body.len()).unwrap();
+    let header = EntryHeader { crc32c: 0, body_len, id, time: LogTime(9), kind, slot: Slot(12_345) }.sealed(&[body]);
+    let start = out.len();
+    out.extend_from_slice(&header.to_bytes());
+    out.extend_from_slice(body);
+    out.resize(start + padded_len(body.len()), 0);
 }
 
 fn greetings() -> Vec<Case> {
@@ -109,6 +123,11 @@ fn messages() -> Vec<Case> {
         sent: Instant(1_000_000_007),
         entries: b"",
     };
+    let entries = kept(|out| {
+        push_entry(out, entry_id(7, 42), EntryKind::View, b"");
+        push_entry(out, entry_id(7, 43), EntryKind::Command, b"a command, not looked at");
+    });
+    let full = Append { entries, ..append };
     let leader = ReplicaId { node: NodeId(3), incarnation: Incarnation(12) };
     let chunk = Chunk {
         stream,
@@ -119,6 +138,7 @@ fn messages() -> Vec<Case> {
         body: b"\x01\0\0\0kvalue",
     };
     vec![
+        case("append", "two entries behind 41: the leader's first of its epoch, and a command", Message::Append(full)),
         case("append_empty", "a leader renews its lease", Message::Append(append)),
         case(
             "ack",
@@ -257,7 +277,9 @@ fn from_hex(text: &str) -> Vec<u8> {
 
 /// Makes the checksum right again after a change elsewhere, so that the checks behind it are reached.
 fn fix_checksum(frame: &mut [u8]) {
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&frame[..CRC_AT]), &frame[HEADER_BYTES..]);
+    let is_append = frame[KIND_AT..KIND_AT + 2] == (Kind::Append as u16).to_le_bytes();
+    let covered = if is_append { frame.len().min(APPEND_ENTRIES_AT) } else { frame.len() };
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&frame[..CRC_AT]), &frame[HEADER_BYTES..covered]);
     frame[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
 }
 

@@ -8,7 +8,8 @@
 //!
 //! Frames that pass are canonical: [`Frame::encode`] gives the same bytes again.
 
-use quorate_engine::ids::{CpuId, EntryId, Epoch, Incarnation, LogIndex, NodeId, ReplicaId};
+use quorate_engine::entry::Entries;
+use quorate_engine::ids::{CpuId, EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId};
 use quorate_engine::machine::answer::Answer;
 use quorate_engine::machine::command::{Command, Op};
 use quorate_engine::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Message, Mismatch, Refused, StreamId};
@@ -36,6 +37,10 @@ use super::request::{
 };
 use super::status::{ArchivedStatusHead, StatusReply, StatusRequest};
 use super::{About, Body, BodyLimits, Frame, Kind, Stage};
+
+/// Largest index and epoch taken from outside: out of reach at any speed, and far enough from the end of 64 bits that
+/// nobody behind this has to mind overflow.
+const NUMBER_MAX: u64 = 1 << 62;
 
 /// Decodes the frame at the front of `bytes`; returns it with the number of bytes it takes. What follows is not looked
 /// at. Connections use a [`FrameReader`](super::FrameReader), which also puts together what arrives in pieces.
@@ -87,7 +92,7 @@ pub(super) fn announce(bytes: &[u8], stage: Stage, limits: &BodyLimits) -> Resul
     if length > limit {
         return Err(DecodeError::TooLong { kind, length, limit });
     }
-    if header.reserved != 0 || (!kind.is_about_group() && header.about() != About::NOTHING) {
+    if header.reserved != 0 || (!kind.is_about_group() && (header.group, header.epoch) != (0, 0)) {
         return Err(DecodeError::NotZero { kind });
     }
     Ok(Announced { header, kind })
@@ -102,16 +107,17 @@ impl Announced {
     /// Checks and decodes the frame, given all its bytes.
     pub(super) fn open<'a>(&self, frame: &'a [u8]) -> Result<Frame<'a>, DecodeError> {
         assert_eq!(frame.len(), self.frame_bytes(), "a frame is opened when it is whole");
-        let computed = checksum(frame);
+        let computed = checksum(self.kind, frame);
         if computed != self.header.crc {
             return Err(DecodeError::Checksum { kind: self.kind, stored: self.header.crc, computed });
         }
         let raw = Raw { kind: self.kind, bytes: &frame[HEADER_BYTES..] };
+        let about = About { group: GroupId(self.header.group), epoch: raw.epoch(self.header.epoch)? };
         let body = match self.kind {
             Kind::Hello => Body::Hello(raw.hello()?),
             Kind::Welcome => Body::Welcome(raw.welcome()?),
             Kind::Reject => Body::Reject(raw.reject()?),
-            Kind::Append => Body::Message(Message::Append(raw.append()?)),
+            Kind::Append => Body::Message(Message::Append(raw.append(about.epoch)?)),
             Kind::Ack => Body::Message(Message::Ack(raw.ack()?)),
             Kind::Refused => Body::Message(Message::Refused(raw.refused()?)),
             Kind::Mismatch => Body::Message(Message::Mismatch(raw.mismatch()?)),
@@ -124,7 +130,7 @@ impl Announced {
             Kind::Status => Body::Status(raw.status()?),
             Kind::StatusReply => Body::StatusReply(raw.status_reply()?),
         };
-        Ok(Frame { about: self.header.about(), body })
+        Ok(Frame { about, body })
     }
 }
 
@@ -241,13 +247,14 @@ impl<'a> Raw<'a> {
 
 /// What replicas say.
 impl<'a> Raw<'a> {
-    fn append(self) -> Result<Append<'a>, DecodeError> {
+    fn append(self, epoch: Epoch) -> Result<Append<'a>, DecodeError> {
         let (head, entries) = self.split::<ArchivedAppendHead>()?;
-        check_entries(entries)?;
+        let prev = self.entry_id(head.prev_epoch.to_native(), head.prev_index.to_native())?;
+        check_entries(prev, epoch, entries)?;
         Ok(Append {
             stream: StreamId(head.stream.to_native()),
-            prev: self.entry_id(head.prev_epoch.to_native(), head.prev_index.to_native())?,
-            commit: LogIndex(head.commit.to_native()),
+            prev,
+            commit: self.index(head.commit.to_native())?,
             sent: Instant(head.sent.to_native()),
             entries,
         })
@@ -257,7 +264,7 @@ impl<'a> Raw<'a> {
         let head = self.only::<ArchivedAckHead>()?;
         Ok(Ack {
             stream: StreamId(head.stream.to_native()),
-            matched: LogIndex(head.matched.to_native()),
+            matched: self.index(head.matched.to_native())?,
             sent: Instant(head.sent.to_native()),
         })
     }
@@ -270,12 +277,12 @@ impl<'a> Raw<'a> {
             return Err(DecodeError::NotZero { kind: self.kind });
         }
         let leader = ReplicaId { node: NodeId(node), incarnation: Incarnation(incarnation) };
-        Ok(Refused { promise: Epoch(head.promise.to_native()), leader: (node != 0).then_some(leader) })
+        Ok(Refused { promise: self.epoch(head.promise.to_native())?, leader: (node != 0).then_some(leader) })
     }
 
     fn mismatch(self) -> Result<Mismatch, DecodeError> {
         let head = self.only::<ArchivedMismatchHead>()?;
-        Ok(Mismatch { stream: StreamId(head.stream.to_native()), hint: LogIndex(head.hint.to_native()) })
+        Ok(Mismatch { stream: StreamId(head.stream.to_native()), hint: self.index(head.hint.to_native())? })
     }
 
     fn chunk(self) -> Result<Chunk<'a>, DecodeError> {
@@ -307,7 +314,7 @@ impl<'a> Raw<'a> {
                 let sequence = u32::try_from(number).map_err(|_| self.field("the sequence number", number))?;
                 ChunkProgress::Received { sequence }
             }
-            ChunkState::Installed => ChunkProgress::Installed { matched: LogIndex(number) },
+            ChunkState::Installed => ChunkProgress::Installed { matched: self.index(number)? },
             ChunkState::Broken if number == 0 => ChunkProgress::Broken,
             ChunkState::Broken => return Err(DecodeError::NotZero { kind: self.kind }),
         };
@@ -323,7 +330,7 @@ impl<'a> Raw<'a> {
         if (epoch == 0) != (index == 0) {
             return Err(self.field("the epoch of an entry", epoch));
         }
-        Ok(EntryId { epoch: Epoch(epoch), index: LogIndex(index) })
+        Ok(EntryId { epoch: self.epoch(epoch)?, index: self.index(index)? })
     }
 }
 
@@ -341,7 +348,7 @@ impl<'a> Raw<'a> {
             level: head.level,
             hops: head.hops,
             timeout_us: head.timeout_us.to_native(),
-            read_after: LogIndex(head.read_after.to_native()),
+            read_after: self.index(head.read_after.to_native())?,
         };
         Ok(Request { head, command, encoded })
     }
@@ -359,7 +366,7 @@ impl<'a> Raw<'a> {
         let head = ReplyHead {
             number: head.number.to_native(),
             level: head.level,
-            index: LogIndex(head.index.to_native()),
+            index: self.index(head.index.to_native())?,
             loss_gen: head.loss_gen.to_native(),
         };
         Ok(Reply { head, answer })
@@ -432,6 +439,16 @@ impl<'a> Raw<'a> {
         Ok(())
     }
 
+    /// Checks that arithmetic on an index cannot overflow.
+    fn index(self, index: u64) -> Result<LogIndex, DecodeError> {
+        if index > NUMBER_MAX { Err(self.field("an index", index)) } else { Ok(LogIndex(index)) }
+    }
+
+    /// Checks that arithmetic on an epoch cannot overflow.
+    fn epoch(self, epoch: u64) -> Result<Epoch, DecodeError> {
+        if epoch > NUMBER_MAX { Err(self.field("an epoch", epoch)) } else { Ok(Epoch(epoch)) }
+    }
+
     fn zero(self, reserved: &[u8]) -> Result<(), DecodeError> {
         if reserved.iter().any(|&byte| byte != 0) { Err(DecodeError::NotZero { kind: self.kind }) } else { Ok(()) }
     }
@@ -449,7 +466,19 @@ impl<'a> Raw<'a> {
     }
 }
 
-/// Checks that the tail of an `Append` is whole entries.
-fn check_entries(_entries: &[u8]) -> Result<(), DecodeError> {
+/// Checks the tail of an `Append` of message epoch `epoch`: whole entries with right checksums, each directly behind the
+/// one before, born in an epoch that is neither below that of the one before nor above the leader's.
+fn check_entries(prev: EntryId, epoch: Epoch, entries: &[u8]) -> Result<(), DecodeError> {
+    let mut previous = prev;
+    for entry in Entries::new(entries) {
+        let entry = entry?;
+        let found = entry.id();
+        let is_next = Some(found.index.0) == previous.index.0.checked_add(1);
+        if !is_next || found.epoch < previous.epoch || found.epoch > epoch {
+            return Err(DecodeError::Order { previous, found, epoch });
+        }
+        entry.verify()?;
+        previous = found;
+    }
     Ok(())
 }

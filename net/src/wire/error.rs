@@ -1,5 +1,7 @@
 //! Why bytes are not a frame.
 
+use quorate_engine::entry::EntryError;
+use quorate_engine::ids::{EntryId, Epoch};
 use quorate_engine::machine::command::{CommandError, Op};
 use thiserror::Error;
 
@@ -105,6 +107,19 @@ pub enum DecodeError {
         kind: Kind,
         /// The field.
         field: &'static str,
+    },
+    /// The tail of an `Append` is not whole entries.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+    /// The entries of an `Append` do not follow one another.
+    #[error("entry {found} cannot follow {previous} in an append of epoch {epoch}")]
+    Order {
+        /// The entry before.
+        previous: EntryId,
+        /// The entry that stands there.
+        found: EntryId,
+        /// The epoch of the leader that sends.
+        epoch: Epoch,
     },
     /// The tail of a request is not a command.
     #[error(transparent)]

@@ -55,6 +55,9 @@ pub(super) struct AppendHead {
     pub(super) sent: u64,
 }
 
+/// Bytes in front of the entries.
+pub(super) const APPEND_HEAD_BYTES: usize = size_of::<ArchivedAppendHead>();
+
 impl From<&Append<'_>> for AppendHead {
     fn from(append: &Append<'_>) -> Self {
         Self {

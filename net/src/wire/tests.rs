@@ -2,11 +2,12 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use quorate_engine::ids::{EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId};
+use quorate_engine::entry::{EntryError, EntryHeader, EntryKind, padded_len};
+use quorate_engine::ids::{EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
 use quorate_engine::machine::answer::AnswerSink;
 use quorate_engine::machine::command::{Command, Flags, Op};
 use quorate_engine::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Message, Mismatch, Refused, StreamId};
-use quorate_engine::time::Instant;
+use quorate_engine::time::{Instant, LogTime};
 
 use super::header::{CRC_AT, checksum};
 use super::*;
@@ -24,30 +25,55 @@ fn sample(stage: Stage, write: impl FnOnce(&mut Vec<u8>)) -> Sample {
     Sample { stage, bytes }
 }
 
+/// Indexes and epochs as they may come.
+fn number() -> impl Strategy<Value = u64> {
+    0..=1_u64 << 62
+}
+
+/// Entries in order behind `prev`, and what they are behind it.
+fn entries(prev: EntryId, bodies: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut id = EntryId { epoch: Epoch(prev.epoch.0.max(1)), index: prev.index };
+    for body in bodies {
+        id.index = id.index.next();
+        let body_len = u32::try_from(body.len()).unwrap();
+        let (kind, slot) = (EntryKind::Command, Slot(1));
+        let header = EntryHeader { crc32c: 0, body_len, id, time: LogTime(5), kind, slot }.sealed(&[body]);
+        let start = out.len();
+        out.extend_from_slice(&header.to_bytes());
+        out.extend_from_slice(body);
+        out.resize(start + padded_len(body.len()), 0);
+    }
+    out
+}
+
 fn about() -> impl Strategy<Value = About> {
-    (any::<u32>(), any::<u64>()).prop_map(|(group, epoch)| About { group: GroupId(group), epoch: Epoch(epoch) })
+    (any::<u32>(), number()).prop_map(|(group, epoch)| About { group: GroupId(group), epoch: Epoch(epoch) })
 }
 
 fn entry_id() -> impl Strategy<Value = EntryId> {
     prop_oneof![
         Just(EntryId::START),
-        (1..=u64::MAX, 1..=u64::MAX).prop_map(|(epoch, index)| EntryId { epoch: Epoch(epoch), index: LogIndex(index) })
+        (1..=1_u64 << 62, 1..=1_u64 << 61)
+            .prop_map(|(epoch, index)| EntryId { epoch: Epoch(epoch), index: LogIndex(index) })
     ]
 }
 
 fn message_sample() -> impl Strategy<Value = Sample> {
-    let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u32>());
+    let numbers = (number(), number(), any::<u64>(), any::<u32>());
     (about(), 0..8_u8, numbers, entry_id(), vec(any::<u8>(), 0..200)).prop_map(
         |(about, which, (a, b, c, d), id, bytes)| {
             let stream = StreamId(a.max(1));
             let leader = (d != 0).then_some(ReplicaId { node: NodeId(7), incarnation: Incarnation(b) });
+            let list = entries(id, &[bytes.clone(), Vec::new(), bytes.clone()]);
+            let about = About { epoch: about.epoch.max(id.epoch).max(Epoch(1)), ..about };
             let message = match which {
                 0 => Message::Append(Append {
                     stream: StreamId(a),
                     prev: id,
                     commit: LogIndex(b),
                     sent: Instant(c),
-                    entries: &[],
+                    entries: if d % 3 == 0 { &[] } else { &list },
                 }),
                 1 => Message::Ack(Ack { stream: StreamId(a), matched: LogIndex(b), sent: Instant(c) }),
                 2 => Message::Refused(Refused { promise: Epoch(a), leader }),
@@ -69,7 +95,7 @@ fn message_sample() -> impl Strategy<Value = Sample> {
 
 fn request_sample() -> impl Strategy<Value = Sample> {
     let op = prop::sample::select(vec![Op::Set, Op::Increment, Op::Get, Op::HashGetAll, Op::Scan]);
-    let numbers = (any::<u64>(), any::<u64>(), any::<u32>(), any::<u8>());
+    let numbers = (any::<u64>(), number(), any::<u32>(), any::<u8>());
     let texts = (vec(any::<u8>(), 0..40), vec(any::<u8>(), 0..200));
     (about(), op, numbers, any::<u8>(), texts).prop_map(
         |(about, op, (number, after, us, hops), flags, (key, value))| {
@@ -87,8 +113,8 @@ fn request_sample() -> impl Strategy<Value = Sample> {
 }
 
 fn outcome_sample() -> impl Strategy<Value = Sample> {
-    (about(), any::<[u64; 3]>(), 0..3_u8, vec(any::<u8>(), 0..100), ".{0,80}").prop_map(
-        |(about, [number, a, b], which, bytes, text)| {
+    (about(), (any::<u64>(), number(), any::<u64>()), 0..3_u8, vec(any::<u8>(), 0..100), ".{0,80}").prop_map(
+        |(about, (number, a, b), which, bytes, text)| {
             let head = ReplyHead { number, level: Level::Commit, index: LogIndex(a), loss_gen: b };
             sample(Stage::Server, |out| match which {
                 0 => head.encode_with(out, about, |answer: &mut AnswerSink<'_>| answer.bulk(&bytes)),
@@ -148,7 +174,8 @@ proptest! {
                 *old = byte;
             }
         }
-        let crc = checksum(&bytes);
+        let kind = Kind::from_number(u16::from_le_bytes([bytes[6], bytes[7]])).unwrap();
+        let crc = checksum(kind, &bytes);
         bytes[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
         if let Ok(again) = decoded_again(&bytes, sample.stage) {
             prop_assert_eq!(again, bytes);
@@ -296,4 +323,76 @@ fn the_checksum_is_crc32c_over_all_but_itself() {
     let mut covered = bytes[..CRC_AT].to_vec();
     covered.extend(&bytes[HEADER_BYTES..]);
     assert_eq!(bytes[CRC_AT..HEADER_BYTES], crc32c::crc32c(&covered).to_le_bytes());
+}
+
+fn append_sample(about: About, prev: EntryId, list: &[u8]) -> Vec<u8> {
+    let append = Append {
+        stream: StreamId::LIVE,
+        prev,
+        commit: LogIndex(0),
+        sent: Instant(0),
+        entries: &list[..list.len() / 2],
+    };
+    let mut bytes = Vec::new();
+    encode_append_with(&mut bytes, about, &append, |out| out.extend_from_slice(&list[list.len() / 2..]));
+    bytes
+}
+
+#[test]
+fn entries_must_be_whole_and_right_although_the_frame_does_not_sum_them() {
+    let about = About { group: GroupId(1), epoch: Epoch(1) };
+    let list = entries(EntryId::START, &[b"first".to_vec(), b"second".to_vec()]);
+    let bytes = append_sample(about, EntryId::START, &list);
+    let (frame, _) = decode(&bytes, Stage::Peer, &BodyLimits::DEFAULT).unwrap();
+    let Body::Message(Message::Append(append)) = frame.body else { panic!("an append") };
+    assert_eq!(append.entries, list);
+
+    let start = bytes.len() - list.len();
+    for bit in start * 8..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let outcome = decode(&flipped, Stage::Peer, &BodyLimits::DEFAULT);
+        assert!(matches!(outcome, Err(DecodeError::Entry(_) | DecodeError::Order { .. })), "bit {bit}: {outcome:?}");
+    }
+    let cut = append_sample(about, EntryId::START, &list[..list.len() - 16]);
+    let outcome = decode(&cut, Stage::Peer, &BodyLimits::DEFAULT);
+    assert!(matches!(outcome, Err(DecodeError::Entry(EntryError::Truncated { .. }))), "{outcome:?}");
+}
+
+#[test]
+fn entries_must_follow_one_another_and_none_is_from_the_future() {
+    let id = |epoch, index| EntryId { epoch: Epoch(epoch), index: LogIndex(index) };
+    let list = entries(id(3, 9), &[b"tenth".to_vec()]);
+    for (prev, epoch, is_right) in [
+        (id(3, 9), 3, true),
+        (id(2, 9), 8, true),
+        (id(3, 8), 3, false),
+        (id(3, 1 << 62), 3, false),
+        (id(4, 9), 4, false),
+        (id(3, 9), 2, false),
+        (EntryId::START, 3, false),
+    ] {
+        let about = About { group: GroupId(1), epoch: Epoch(epoch) };
+        let outcome = decode(&append_sample(about, prev, &list), Stage::Peer, &BodyLimits::DEFAULT).map(|_| ());
+        let found = id(3, 10);
+        let expected = Err(DecodeError::Order { previous: prev, found, epoch: Epoch(epoch) });
+        assert_eq!(outcome, if is_right { Ok(()) } else { expected });
+    }
+}
+
+#[test]
+fn numbers_near_their_end_are_refused() {
+    let ack = Message::Ack(Ack { stream: StreamId::LIVE, matched: LogIndex(u64::MAX), sent: Instant(u64::MAX) });
+    for (about, message) in [
+        (About::default(), ack),
+        (
+            About { epoch: Epoch(u64::MAX), ..About::default() },
+            Message::ChunkAck(ChunkAck { stream: StreamId(1), progress: ChunkProgress::Broken }),
+        ),
+    ] {
+        let mut bytes = Vec::new();
+        encode_message(&mut bytes, about, &message);
+        let outcome = decode(&bytes, Stage::Peer, &BodyLimits::DEFAULT);
+        assert!(matches!(outcome, Err(DecodeError::Field { value: u64::MAX, .. })), "{outcome:?}");
+    }
 }
