@@ -50,7 +50,7 @@ fn kept(write: impl FnOnce(&mut Vec<u8>)) -> &'static [u8] {
 }
 
 fn push_entry(out: &mut Vec<u8>, id: EntryId, kind: EntryKind, body: &[u8]) {
-    let body_len = u32::try_from(body.len()).unwrap();
+    let body_len = u32::try_from(body.len()).expect("a short body");
     let header = EntryHeader { crc32c: 0, body_len, id, time: LogTime(9), kind, slot: Slot(12_345) }.sealed(&[body]);
     let start = out.len();
     out.extend_from_slice(&header.to_bytes());
@@ -257,11 +257,11 @@ fn to_hex(story: &str, bytes: &[u8]) -> String {
     let mut rest = bytes;
     for (field, len) in fields.into_iter().chain([("reserved", 4), ("crc32c", 4)]) {
         let (bytes, behind) = rest.split_at(len);
-        writeln!(text, "{} # {field}", hex_line(bytes)).unwrap();
+        writeln!(text, "{} # {field}", hex_line(bytes)).expect("writing to a string");
         rest = behind;
     }
     for line in rest.chunks(16) {
-        writeln!(text, "{}", hex_line(line)).unwrap();
+        writeln!(text, "{}", hex_line(line)).expect("writing to a string");
     }
     text
 }
@@ -272,7 +272,10 @@ fn hex_line(bytes: &[u8]) -> String {
 
 fn from_hex(text: &str) -> Vec<u8> {
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
-    lines.flat_map(str::split_whitespace).map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
+    lines
+        .flat_map(str::split_whitespace)
+        .map(|byte| u8::from_str_radix(byte, 16).expect("two hexadecimal digits"))
+        .collect()
 }
 
 /// Makes the checksum right again after a change elsewhere, so that the checks behind it are reached.
