@@ -1,1 +1,4 @@
-//! Everything that acts.
+//! Everything that acts: clocks, transports, the wire, and the daemon.
+
+pub mod clock;
+pub mod transport;
