@@ -29,17 +29,23 @@
 use std::fmt;
 
 use quorate_engine::time::Instant;
+use thiserror::Error;
 
 mod address;
 mod buffer;
+mod mio;
 mod outbox;
+mod pending;
 mod settings;
+mod socket;
 mod waker;
 
+pub use self::mio::MioTransport;
 pub use address::{Address, ListenOptions, ListenerId, PeerAddr, PortSharing};
 pub use buffer::SendBuffer;
 pub use outbox::{Close, ConnId, Outbox, Refused};
 pub use settings::{ACCEPT_RETRY, CLOSE_GRACE, SettingsError, TransportSettings};
+pub use socket::ListenError;
 pub use waker::Waker;
 
 /// What the loop of one CPU does with what its transport brings.
@@ -155,4 +161,104 @@ pub struct TurnStats {
     pub bytes: u64,
     /// Bytes that the kernel took.
     pub bytes_sent: u64,
+}
+
+/// Which implementation to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IoChoice {
+    /// io_uring if it works here, else readiness.
+    #[default]
+    Auto,
+    /// io_uring, or an error.
+    Uring,
+    /// Readiness (epoll).
+    Mio,
+}
+
+/// Which implementation was taken, and why. Printed at start and shown by `INFO`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// `io_uring` or `mio`.
+    pub driver: &'static str,
+    /// One sentence without a full stop.
+    pub reason: String,
+}
+
+/// Why no transport could be opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A setting is out of range.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The system gives no descriptors or no memory.
+    #[error("cannot set up readiness-based input and output; see the limit on open files (ulimit -n)")]
+    Mio {
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Opens a transport on the thread that will use it.
+///
+/// # Errors
+/// `Settings` for a value out of range, `Mio` if the system has no descriptors left.
+pub fn open(choice: IoChoice, settings: &TransportSettings) -> Result<(AnyTransport, Choice), OpenError> {
+    settings.check()?;
+    let _ = choice;
+    let transport = MioTransport::open(settings).map_err(|source| OpenError::Mio { source })?;
+    Ok((AnyTransport::Mio(Box::new(transport)), Choice { driver: "mio", reason: "asked for".to_owned() }))
+}
+
+/// The transport of one CPU. Both implementations behave alike, which one suite of tests checks.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AnyTransport {
+    /// Over readiness.
+    Mio(Box<MioTransport>),
+}
+
+impl AnyTransport {
+    /// Flushes, fetches, delivers and flushes again; see the module's text.
+    ///
+    /// Cost: with nothing to do and `Wait::No`, see the implementation's module text. No allocation once buffers have
+    /// grown to what the load needs.
+    pub fn turn<H: Handler>(&mut self, handler: &mut H, wait: Wait) -> TurnStats {
+        match self {
+            Self::Mio(transport) => transport.turn(handler, wait),
+        }
+    }
+
+    /// Listens at `address`. Connections come as [`Handler::accepted`].
+    ///
+    /// # Errors
+    /// `Taken`, `Denied`, `NotLocal`, or `Failed` with what the system said.
+    pub fn listen(&mut self, address: &Address, options: ListenOptions) -> Result<ListenerId, ListenError> {
+        match self {
+            Self::Mio(transport) => transport.listen(address, options),
+        }
+    }
+
+    /// Where `listener` listens, with the port that the system chose if it was asked to; `None` if it does no more.
+    #[must_use]
+    pub fn local_address(&self, listener: ListenerId) -> Option<&Address> {
+        match self {
+            Self::Mio(transport) => transport.local_address(listener),
+        }
+    }
+
+    /// Stops listening; accepted connections stay.
+    pub fn stop_listening(&mut self, listener: ListenerId) {
+        match self {
+            Self::Mio(transport) => transport.stop_listening(listener),
+        }
+    }
+
+    /// What ends a park of this transport, for other threads.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        match self {
+            Self::Mio(transport) => transport.waker(),
+        }
+    }
 }
