@@ -1,3 +1,6 @@
-//! Everything that acts.
 
+//! Everything that acts.
+//! Everything that acts: clocks, transports, the wire, and the daemon.
+pub mod clock;
+pub mod transport;
 pub mod wire;

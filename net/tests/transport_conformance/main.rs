@@ -1,0 +1,48 @@
+//! One suite over both transports: what one does, the other does.
+//!
+//! Every story runs with the smallest queues and buffers there are, so that submission queues, completion queues, receive
+//! buffers and sockets run full all the time, and most of them once more with the default ones. Both ends turn in one
+//! thread, in alternation; nothing sleeps and nothing is timed. Where io_uring is refused its half is skipped with a line
+//! that says so; under `CI` that is a failure.
+
+mod party;
+mod streams;
+
+use quorate::transport::{IoChoice, TransportSettings};
+
+/// Defines one test per transport for each story.
+macro_rules! on_both_transports {
+    ($($story:ident),* $(,)?) => {
+        mod mio {
+            $(
+                #[test]
+                fn $story() {
+                    super::$story(quorate::transport::IoChoice::Mio);
+                }
+            )*
+        }
+        mod uring {
+            $(
+                #[test]
+                fn $story() {
+                    if crate::uring_is_here() {
+                        super::$story(quorate::transport::IoChoice::Uring);
+                    }
+                }
+            )*
+        }
+    };
+}
+pub(crate) use on_both_transports;
+
+/// Whether io_uring can be tested here; says so loudly if not.
+fn uring_is_here() -> bool {
+    match quorate::transport::open(IoChoice::Uring, &TransportSettings::default()) {
+        Ok(_) => true,
+        Err(refusal) => {
+            assert!(std::env::var_os("CI").is_none(), "io_uring must be tested under CI: {refusal}");
+            eprintln!("SKIPPED, io_uring is not tested: {refusal}");
+            false
+        }
+    }
+}
