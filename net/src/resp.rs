@@ -10,8 +10,12 @@
 //!                     └ ProtocolError       └ Reject (unknown, wrong arity, not supported)
 //! ```
 
+pub mod docs;
 pub mod encode;
+pub mod glob;
 pub mod parse;
+pub mod table;
 
 pub use encode::{Encoder, Protocol, ReplyBuffer};
 pub use parse::{Args, Limits, Parsed, Parser, ProtocolError, Refusal, Trust};
+pub use table::{CommandId, CommandSpec, Reject};

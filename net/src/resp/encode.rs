@@ -93,6 +93,14 @@ impl<'a, B: ReplyBuffer + ?Sized> Encoder<'a, B> {
         self.out.extend_from_slice(b"\r\n");
     }
 
+    /// A simple string in two parts.
+    pub fn simple_parts(&mut self, first: &str, second: &str) {
+        self.out.extend_from_slice(b"+");
+        self.line(first.as_bytes());
+        self.line(second.as_bytes());
+        self.out.extend_from_slice(b"\r\n");
+    }
+
     /// An error. `text` starts with its upper-case code (`ERR ..`); line breaks become spaces.
     pub fn error(&mut self, text: &str) {
         self.out.extend_from_slice(b"-");

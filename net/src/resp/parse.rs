@@ -29,9 +29,14 @@
 //!
 //! # Source
 //! The RESP specification, and Redis 7's `networking.c` for the texts and for what is tolerated. Stricter here: the two bytes after a
-//! length or a payload must be CR LF, and a length has at most 20 digits, so a stream out of step is noticed at once.
+//! length or a payload must be CR LF, and a length has at most 18 digits, so a stream out of step is noticed at once.
 
-use thiserror::Error;
+mod args;
+mod error;
+mod inline;
+
+pub use args::Args;
+pub use error::{ProtocolError, Refusal};
 
 /// Parses the requests of one connection, one after the other.
 ///
@@ -116,7 +121,7 @@ impl Parser {
             Source::Received => bytes,
             Source::Unquoted => &self.unquoted,
         };
-        Args { bytes, ranges: &self.ranges }
+        Args::new(bytes, &self.ranges)
     }
 
     /// Whether no request is half read, so the connection may be closed or handed over without losing one.
@@ -352,132 +357,6 @@ impl Default for Limits {
     }
 }
 
-/// The arguments of one request, its name first.
-#[derive(Clone, Copy, Debug)]
-pub struct Args<'a> {
-    bytes: &'a [u8],
-    ranges: &'a [(u32, u32)],
-}
-
-impl<'a> Args<'a> {
-    /// How many there are, the name included.
-    #[must_use]
-    pub fn len(self) -> usize {
-        self.ranges.len()
-    }
-
-    /// Whether the request is empty and is to be ignored.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self.ranges.is_empty()
-    }
-
-    /// Returns the argument at `index`, from 0 (the name).
-    #[must_use]
-    pub fn get(self, index: usize) -> Option<&'a [u8]> {
-        self.ranges.get(index).map(|&range| slice(self.bytes, range))
-    }
-
-    /// Returns the name of the command.
-    #[must_use]
-    pub fn first(self) -> Option<&'a [u8]> {
-        self.get(0)
-    }
-
-    /// Iterates over all arguments, the name included.
-    pub fn iter(self) -> impl DoubleEndedIterator<Item = &'a [u8]> + ExactSizeIterator + Clone {
-        let bytes = self.bytes;
-        self.ranges.iter().map(move |&range| slice(bytes, range))
-    }
-
-    /// Returns what is left after the first `count` arguments, for a command inside a command.
-    #[must_use]
-    pub fn skip(self, count: usize) -> Self {
-        Self { bytes: self.bytes, ranges: self.ranges.get(count..).unwrap_or_default() }
-    }
-
-    /// Returns where the argument at `index` lies in the received bytes, half open. Of no use for a quoted inline request, whose
-    /// arguments were copied.
-    #[must_use]
-    pub fn range(self, index: usize) -> Option<std::ops::Range<usize>> {
-        self.ranges.get(index).map(|&(start, end)| start as usize..end as usize)
-    }
-}
-
-impl std::ops::Index<usize> for Args<'_> {
-    type Output = [u8];
-
-    /// # Panics
-    /// If there is no argument `index`: check the count (the command table does) first.
-    fn index(&self, index: usize) -> &[u8] {
-        slice(self.bytes, self.ranges[index])
-    }
-}
-
-/// Why a connection has to be closed. The text is the reply, without the leading `-`.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ProtocolError {
-    /// The number after `*` is not one.
-    #[error("ERR Protocol error: invalid multibulk length")]
-    MultibulkLength,
-    /// The number after `*` is beyond the limit.
-    #[error("ERR Protocol error: invalid multibulk length: {count} arguments, at most {max}")]
-    TooManyArguments {
-        /// As announced.
-        count: i64,
-        /// [`Limits::args_max`].
-        max: u32,
-    },
-    /// The number after `$` is not one, or is beyond 512 MiB.
-    #[error("ERR Protocol error: invalid bulk length")]
-    BulkLength,
-    /// More than 10 arguments before authentication.
-    #[error("ERR Protocol error: unauthenticated multibulk length")]
-    UnauthenticatedMultibulk,
-    /// More than 16 KiB in one argument before authentication.
-    #[error("ERR Protocol error: unauthenticated bulk length")]
-    UnauthenticatedBulk,
-    /// An argument does not start with `$`.
-    #[error("ERR Protocol error: expected '$', got '{}'", got.escape_ascii())]
-    ExpectedBulk {
-        /// The byte in its place.
-        got: u8,
-    },
-    /// An argument is not followed by CR LF.
-    #[error("ERR Protocol error: expected CRLF after {length} bytes of bulk string")]
-    UnterminatedBulk {
-        /// As announced.
-        length: u32,
-    },
-    /// An inline request beyond the limit.
-    #[error("ERR Protocol error: too big inline request")]
-    InlineTooLong,
-    /// An inline request with a quote that is not closed, or is followed by more than a space.
-    #[error("ERR Protocol error: unbalanced quotes in request")]
-    UnbalancedQuotes,
-}
-
-/// Why one request was thrown away; the connection goes on. The text is the reply, without the leading `-`.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// One argument is larger than any value may be.
-    #[error("ERR argument of {length} bytes is larger than the limit of {max} bytes")]
-    ArgumentTooLarge {
-        /// As announced.
-        length: u32,
-        /// [`Limits::bulk_bytes_max`].
-        max: u32,
-    },
-    /// All arguments together are too large.
-    #[error("ERR request is larger than the limit of {max} bytes")]
-    RequestTooLarge {
-        /// [`Limits::request_bytes_max`].
-        max: u32,
-    },
-}
-
 /// Where the parser stands inside the current request.
 #[derive(Clone, Copy, Debug)]
 enum Stage {
@@ -539,10 +418,6 @@ fn read_length(bytes: &[u8], start: usize) -> Option<(Length, usize)> {
     Some((Length::Value(if negative { -value } else { value }), at + 2))
 }
 
-fn slice(bytes: &[u8], (start, end): (u32, u32)) -> &[u8] {
-    &bytes[start as usize..end as usize]
-}
-
 fn offset(position: usize) -> u32 {
     u32::try_from(position).expect("I2: a request is shorter than 4 GiB")
 }
@@ -570,8 +445,6 @@ const DIGITS_MAX: usize = 18;
 
 /// The shortest argument, `$0`, and two ends of line.
 const HEADER_BYTES_MIN: usize = 6;
-
-mod inline;
 
 #[cfg(test)]
 mod tests;
