@@ -1,0 +1,21 @@
+//! The RESP door: what Redis clients speak.
+//!
+//! Bytes go through [`parse`] into the arguments of a request, the one [`table`] of commands says which command they are and whether
+//! they may be one, and [`encode`] writes the reply in the version the connection has chosen. Dispatch, access rules,
+//! `COMMAND`, `COMMAND DOCS` and the reference page all read that one table, so they cannot contradict each other.
+//!
+//! ```text
+//! received bytes ─▶ Parser ─▶ Args ─▶ table::resolve ─▶ CommandId ─▶ who executes it ─▶ Encoder ─▶ send buffer
+//!                     │                     │
+//!                     └ ProtocolError       └ Reject (unknown, wrong arity, not supported)
+//! ```
+
+pub mod docs;
+pub mod encode;
+pub mod glob;
+pub mod parse;
+pub mod table;
+
+pub use encode::{Encoder, Protocol, ReplyBuffer};
+pub use parse::{Args, Limits, Parsed, Parser, ProtocolError, Refusal, Trust};
+pub use table::{CommandId, CommandSpec, Reject};

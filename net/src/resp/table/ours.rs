@@ -1,0 +1,55 @@
+//! What other servers do not have.
+
+use super::argument::{Argument, KEY};
+use super::bits::{Categories, Flags, KeyFlags};
+use super::ids::CommandId;
+use super::spec::{CommandSpec, Group};
+use super::tips;
+
+/// All commands of this family.
+pub(super) static COMMANDS: &[CommandSpec] = &[
+    row(CommandId::CachePeek, "cache.peek", 2, &[Flags::READONLY, Flags::STALE, Flags::FAST])
+        .one_key(&[KeyFlags::RO, KeyFlags::ACCESS])
+        .docs(
+            "0.1.0",
+            "O(1)",
+            "Returns the value of a key as this node has applied it, which may be behind the leader.",
+        )
+        .args(&[KEY])
+        .tips(&[tips::NONDETERMINISTIC]),
+    row(CommandId::Log, "log", -2, &[])
+        .docs("0.1.0", "see the subcommands", "Holds the commands about the replicated log.")
+        .subcommands(&[
+            row(CommandId::LogDigest, "log|digest", -2, ADMINISTRATION)
+                .docs("0.1.0", "O(1)", "Returns the digest of each group's state and the index it was taken at.")
+                .args(&[GROUP])
+                .tips(&[tips::NONDETERMINISTIC, tips::ALL_NODES]),
+            row(CommandId::LogHelp, "log|help", 2, HELP).docs("0.1.0", "O(1)", super::HELP_SUMMARY),
+            row(CommandId::LogStatus, "log|status", -2, ADMINISTRATION)
+                .docs(
+                    "0.1.0",
+                    "O(N) in the groups",
+                    "Returns epoch, leader, and last, commit and applied index of each group.",
+                )
+                .args(&[GROUP])
+                .tips(&[tips::NONDETERMINISTIC, tips::ALL_NODES]),
+        ]),
+    row(CommandId::Node, "node", -2, &[])
+        .docs("0.1.0", "see the subcommands", "Holds the commands about nodes.")
+        .subcommands(&[
+            row(CommandId::NodeHelp, "node|help", 2, HELP).docs("0.1.0", "O(1)", super::HELP_SUMMARY),
+            row(CommandId::NodeStatus, "node|status", 2, ADMINISTRATION)
+                .docs("0.1.0", "O(N) in nodes and groups", "Returns the state of the cluster as one JSON object.")
+                .tips(&[tips::NONDETERMINISTIC]),
+        ]),
+];
+
+const fn row(id: CommandId, name: &'static str, arity: i16, flags: &[Flags]) -> CommandSpec {
+    CommandSpec::new(id, name, arity, Group::Quorate).flags(flags).category(Categories::QUORATE)
+}
+
+const HELP: &[Flags] = &[Flags::LOADING, Flags::STALE];
+
+const ADMINISTRATION: &[Flags] = &[Flags::ADMIN, Flags::LOADING, Flags::STALE];
+
+const GROUP: Argument = Argument::integer("group").optional();
