@@ -1,1 +1,3 @@
 //! Everything that acts.
+
+pub mod config;
