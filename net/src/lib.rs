@@ -1,3 +1,4 @@
 //! Everything that acts.
 
+pub mod cli;
 pub mod config;
