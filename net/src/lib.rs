@@ -2,7 +2,9 @@
 //! Everything that acts.
 
 //! Everything that acts: clocks, transports, the wire, and the daemon.
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod resp;
 pub mod transport;
 pub mod wire;
