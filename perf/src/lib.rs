@@ -5,8 +5,16 @@
 //! that only forward bytes, which is the price of the kernel. So every verb can print the floor beside its figures.
 //!
 //! [`load`] generates load through a [`load::Driver`], one per protocol, on a [`clock`] that tests simulate;
-//! [`histogram`] keeps latencies.
+//! [`histogram`] keeps latencies. [`process`] starts what is measured, [`connection`] talks to it, [`system`] lists it.
 
+pub mod cli;
 pub mod clock;
+pub mod connection;
+pub mod floor;
 pub mod histogram;
 pub mod load;
+pub mod machine;
+pub mod measure;
+pub mod process;
+pub mod report;
+pub mod system;

@@ -193,15 +193,15 @@ pub enum Invalid {
 }
 
 /// Sends requests through one driver; ids go on from run to run.
-pub struct Generator<'a, C> {
-    driver: &'a mut dyn Driver,
-    clock: &'a C,
+pub struct Generator<C> {
+    driver: Box<dyn Driver>,
+    clock: C,
     next: RequestId,
 }
 
-impl<'a, C: Clock> Generator<'a, C> {
+impl<C: Clock> Generator<C> {
     /// Takes a driver that was never used.
-    pub fn new(driver: &'a mut dyn Driver, clock: &'a C) -> Self {
+    pub fn new(driver: Box<dyn Driver>, clock: C) -> Self {
         Self { driver, clock, next: RequestId(0) }
     }
 
@@ -212,7 +212,7 @@ impl<'a, C: Clock> Generator<'a, C> {
         let mut now_ns = start_ns;
         let mut failure = None;
         while !session.is_finished(now_ns) {
-            match session.turn(self.driver, self.clock, now_ns) {
+            match session.turn(self.driver.as_mut(), &self.clock, now_ns) {
                 Ok(later_ns) => now_ns = later_ns,
                 Err(error) => {
                     failure = Some(error);
@@ -231,7 +231,7 @@ impl<'a, C: Clock> Generator<'a, C> {
     }
 }
 
-impl<C> fmt::Debug for Generator<'_, C> {
+impl<C> fmt::Debug for Generator<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Generator").field("next", &self.next).finish_non_exhaustive()
     }

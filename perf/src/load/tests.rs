@@ -105,7 +105,7 @@ fn run(plan: &Plan, plant: impl FnOnce(&mut FakeSystem)) -> Figures {
     let clock = SimClock::new();
     let mut system = FakeSystem::new(&clock);
     plant(&mut system);
-    Generator::new(&mut system, &clock).run(plan)
+    Generator::new(Box::new(system), clock).run(plan)
 }
 
 #[test]
@@ -211,8 +211,8 @@ fn closed_loop_stops_at_its_duration() {
 #[test]
 fn ids_go_on_from_run_to_run() {
     let clock = SimClock::new();
-    let mut system = FakeSystem::new(&clock);
-    let mut generator = Generator::new(&mut system, &clock);
+    let system = FakeSystem::new(&clock);
+    let mut generator = Generator::new(Box::new(system), clock);
     for _ in 0..3 {
         let figures = generator.run(&closed_loop(4, 100));
         assert_eq!(figures.faults(), []);
