@@ -1,7 +1,5 @@
-
-//! Everything that acts.
-
 //! Everything that acts: clocks, transports, the wire, and the daemon.
+
 pub mod cli;
 pub mod clock;
 pub mod config;
