@@ -96,8 +96,11 @@ pub enum Op {
     HashFieldLength,
     /// Walks the fields of a hash from cursor `number`, about `time` a step.
     HashScan,
-    /// Walks the keys of one slot (`time` holds slot and count) from cursor `number`.
+    /// Walks the keys of the group, from one slot on (the low 16 bits of `time`; the rest is the count wanted) and from
+    /// cursor `number` within it; `value` names a type, or is empty for all.
     Scan,
+    /// Returns all keys of the group.
+    Keys,
     /// Counts the keys of the group.
     Count,
     /// Returns some key of the group, chosen by `number`.
@@ -162,6 +165,7 @@ impl Op {
             | Self::HashFieldLength
             | Self::HashScan
             | Self::Scan
+            | Self::Keys
             | Self::Count
             | Self::RandomKey
             | Self::WaitAcks => ItemRule::Free,
@@ -470,7 +474,7 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(Command::check(&bytes[..len]).is_err());
         }
-        for op in 37..=255 {
+        for op in 38..=255 {
             bytes[0] = op;
             assert_eq!(Command::check(&bytes), Err(CommandError::Malformed { op }));
         }

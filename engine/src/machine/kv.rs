@@ -189,6 +189,7 @@ impl Kv {
             | Op::HashFieldLength
             | Op::HashScan
             | Op::Scan
+            | Op::Keys
             | Op::Count
             | Op::RandomKey
             | Op::WaitAcks => {
@@ -219,6 +220,7 @@ impl Kv {
             | Op::HashFieldLength
             | Op::HashScan => hash::read(self, command, answer),
             Op::Scan => self.scan(command, answer),
+            Op::Keys => self.keys(answer),
             Op::Count => answer.count(self.key_count),
             Op::RandomKey => self.random_key(command.number, answer),
             Op::Set
@@ -476,25 +478,49 @@ impl Kv {
         }
     }
 
-    /// Answers the next cursor within the slot, 0 at its end, and some keys. The slot is the low half of `time`, the
-    /// number of keys wanted the high half.
+    /// Answers the slot and the cursor to go on from, and some keys; slot 0 behind the last slot of the group, where the
+    /// caller goes on with the next group. Walks as many slots as it takes to find the number of keys wanted.
     ///
-    /// Keys are walked in the order of a hash, so that a key that is there all the time is returned whatever is
-    /// inserted or deleted meanwhile. Cost: one pass over the slot; a step returns at least 1/64 of a large slot.
+    /// Within a slot keys are walked in the order of a hash, so that a key that is there all the time is returned
+    /// whatever is inserted or deleted meanwhile. Cost: one pass over each slot it looks at; a step returns at least
+    /// 1/64 of a large slot.
     fn scan(&self, command: &Command<'_>, answer: &mut AnswerSink<'_>) {
-        let slot = Slot(u16::try_from(command.time & 0xFFFF).expect("masked to 16 bits"));
-        if !self.slots.contains(slot) {
+        let first = Slot(u16::try_from(command.time & 0xFFFF).expect("masked to 16 bits"));
+        if !self.slots.contains(first) {
             return answer.error("ERR invalid cursor");
         }
-        let wanted = usize::try_from(command.time >> 16).unwrap_or(1);
-        let table = self.table(slot);
-        let page = scan_page(table.keys().map(Key::as_bytes), table.len(), command.number, wanted);
-        answer.array(2);
-        answer.int(page.next);
-        answer.array(page.names.len());
-        for (_, name) in &page.names {
-            answer.bulk(name);
-        }
+        let wanted = usize::try_from(command.time >> 16).unwrap_or(1).max(1);
+        let is_wanted = |item: &Item| command.value.is_empty() || item.value.type_name().as_bytes() == command.value;
+        let mut found = Vec::new();
+        let (mut slot, mut cursor, mut seen) = (first, command.number, 0);
+        let next = loop {
+            let table = self.table(slot);
+            let page = scan_page(table.keys().map(Key::as_bytes), table.len(), cursor, wanted - seen);
+            seen += page.names.len();
+            found.extend(
+                page.names.iter().map(|(_, name)| *name).filter(|name| table.get(*name).is_some_and(is_wanted)),
+            );
+            if page.next != 0 {
+                break (slot, page.next);
+            }
+            if slot == self.slots.last {
+                break (Slot(0), 0);
+            }
+            (slot, cursor) = (Slot(slot.0 + 1), 0);
+            if seen >= wanted {
+                break (slot, 0);
+            }
+        };
+        answer.array(3);
+        answer.int(i64::from(next.0.0));
+        answer.int(next.1);
+        answer.array(found.len());
+        found.iter().for_each(|key| answer.bulk(key));
+    }
+
+    fn keys(&self, answer: &mut AnswerSink<'_>) {
+        answer.array(self.key_count);
+        self.tables.iter().flat_map(BTreeMap::keys).for_each(|key| answer.bulk(key.as_bytes()));
     }
 
     fn random_key(&self, number: i64, answer: &mut AnswerSink<'_>) {

@@ -130,35 +130,59 @@ fn a_corrupted_replica_has_another_digest() {
     assert_ne!(kv.digest(), before);
 }
 
-#[test]
-fn a_scan_visits_every_key_that_stays() {
-    let mut kv = empty();
-    for n in 0..300 {
-        apply(&mut kv, 0, set(format!("{{tag}}:{n}").as_bytes(), b"v"));
-    }
-    let slot = i64::from(slot_of(b"{tag}").0);
-    let (mut cursor, mut seen, mut step) = (0, BTreeSet::new(), 0);
+/// Scans the whole group, calling `between` after every step; returns the keys seen and the number of steps.
+fn scan(kv: &mut Kv, count: i64, kind: &[u8], mut between: impl FnMut(&mut Kv)) -> (BTreeSet<Vec<u8>>, usize) {
+    let (mut slot, mut cursor, mut seen, mut steps) = (0, 0, BTreeSet::new(), 0);
     loop {
-        let command = Command { number: cursor, time: slot | (7 << 16), ..Command::new(Op::Scan, b"") };
-        let bytes = read(&kv, 0, command);
-        let (Answer::Array { count: 2, .. }, rest) = Answer::read(&bytes).expect("whole") else { panic!() };
-        let (Answer::Int(next), rest) = Answer::read(rest).expect("whole") else { panic!() };
-        let (Answer::Array { count, mut rest }, _) = Answer::read(rest).expect("whole") else { panic!() };
-        for _ in 0..count {
-            let (Answer::Bulk(key), behind) = Answer::read(rest).expect("whole") else { panic!() };
+        let command =
+            Command { number: cursor, time: slot | (count << 16), value: kind, ..Command::new(Op::Scan, b"") };
+        let bytes = read(kv, 0, command);
+        let Some((Answer::Array { count: 3, .. }, rest)) = Answer::read(&bytes) else { panic!("{bytes:?}") };
+        let Some((Answer::Int(next_slot), rest)) = Answer::read(rest) else { panic!() };
+        let Some((Answer::Int(next), rest)) = Answer::read(rest) else { panic!() };
+        let Some((Answer::Array { count: found, mut rest }, _)) = Answer::read(rest) else { panic!() };
+        for _ in 0..found {
+            let Some((Answer::Bulk(key), behind)) = Answer::read(rest) else { panic!() };
             seen.insert(key.to_vec());
             rest = behind;
         }
-        // Keys come and go during the scan.
-        apply(&mut kv, 0, set(format!("{{tag}}:new{step}").as_bytes(), b"v"));
-        step += 1;
-        cursor = next;
-        if cursor == 0 {
-            break;
+        between(kv);
+        steps += 1;
+        (slot, cursor) = (next_slot, next);
+        if (slot, cursor) == (0, 0) {
+            return (seen, steps);
         }
     }
-    assert!((0..300).all(|n| seen.contains(format!("{{tag}}:{n}").as_bytes())));
-    assert!(step <= 60, "{step} steps");
+}
+
+#[test]
+fn a_scan_visits_every_key_that_stays() {
+    let mut kv = empty();
+    let names: Vec<String> =
+        (0..300).map(|n| format!("{{tag}}:{n}")).chain((0..300).map(|n| format!("k{n}"))).collect();
+    for name in &names {
+        apply(&mut kv, 0, set(name.as_bytes(), b"v"));
+    }
+    let mut step = 0;
+    let (seen, steps) = scan(&mut kv, 7, b"", |kv| {
+        // Keys come and go during the scan.
+        step += 1;
+        apply(kv, 0, set(format!("{{tag}}:new{step}").as_bytes(), b"v"));
+    });
+    assert!(names.iter().all(|name| seen.contains(name.as_bytes())));
+    assert!(steps < 150, "{steps} steps");
+}
+
+#[test]
+fn a_scan_of_an_empty_group_takes_one_step_and_types_are_told_apart() {
+    let mut kv = empty();
+    assert_eq!(scan(&mut kv, 10, b"", |_| {}), (BTreeSet::new(), 1));
+    apply(&mut kv, 0, set(b"text", b"v"));
+    let mut fields = Vec::new();
+    push_item(&mut fields, b"f");
+    push_item(&mut fields, b"v");
+    apply(&mut kv, 0, Command { value: &fields, ..Command::new(Op::HashSet, b"book") });
+    assert_eq!(scan(&mut kv, 10, b"hash", |_| {}).0, BTreeSet::from([b"book".to_vec()]));
 }
 
 /// One random write over a few keys of all types.
