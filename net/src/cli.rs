@@ -7,6 +7,7 @@
 //! A verb that is not built is not here, and so not in `--help`.
 
 pub mod config;
+pub mod replay_options;
 pub mod start_flags;
 pub mod terminal;
 pub mod version;

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod feed;
 pub mod resp;
 pub mod transport;
 pub mod wire;
