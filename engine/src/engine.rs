@@ -205,6 +205,12 @@ impl Engine {
         self.shared.used_bytes
     }
 
+    /// Returns how many keys there are.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        self.groups.iter().map(Group::key_count).sum()
+    }
+
     /// Executes a read on what this replica has applied, leader or not: the answer may be old. Returns the last entry
     /// applied, or `None` if the group lives elsewhere.
     pub fn peek(&self, group: GroupId, command: &Command<'_>, answer: &mut AnswerSink<'_>) -> Option<EntryId> {

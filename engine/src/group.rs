@@ -125,6 +125,10 @@ impl Group {
         }
     }
 
+    pub(crate) fn key_count(&self) -> usize {
+        self.replica.kv.key_count()
+    }
+
     /// Reads from what this replica has applied, whatever that is worth.
     pub(crate) fn peek(&self, command: &Command<'_>, answer: &mut AnswerSink<'_>) -> crate::ids::EntryId {
         self.replica.kv.read(Moment { time: self.replica.time }, command, answer);

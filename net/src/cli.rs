@@ -8,6 +8,7 @@
 
 pub mod config;
 pub mod replay_options;
+pub mod start;
 pub mod start_flags;
 pub mod terminal;
 pub mod version;
@@ -32,6 +33,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Run a node until SIGTERM or SIGINT
+    Start(start::Arguments),
     /// Check, print or describe the configuration
     Config(config::Arguments),
     /// Print the version and what this build contains
@@ -140,6 +143,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
     };
     let ended = match cli.verb {
+        Verb::Start(arguments) => start::run(&arguments),
         Verb::Config(arguments) => config::run(&arguments),
         Verb::Version(arguments) => version::run(&arguments),
     };

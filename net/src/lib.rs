@@ -3,7 +3,10 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod cpu;
+mod driver;
 pub mod feed;
+pub mod node;
 pub mod resp;
 pub mod transport;
 pub mod wire;

@@ -14,6 +14,9 @@ pub mod docs;
 pub mod encode;
 pub mod glob;
 pub mod parse;
+pub mod plan;
+pub mod render;
+pub mod session;
 pub mod table;
 
 pub use encode::{Encoder, Protocol, ReplyBuffer};

@@ -58,6 +58,12 @@ impl Paint {
         Self::decide(is_terminal, env::var_os("NO_COLOR").as_deref(), env::var_os("TERM").as_deref())
     }
 
+    /// Whether texts are coloured.
+    #[must_use]
+    pub fn is_coloured(self) -> bool {
+        self.is_coloured
+    }
+
     /// Returns `text` in the colour of its tone.
     #[must_use]
     pub fn text(self, tone: Tone, text: &str) -> Painted<'_> {

@@ -1,0 +1,534 @@
+//! Everything of a CPU but its engine: connections, requests under way, and the ways on which things leave.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use quorate_engine::engine::Engine;
+use quorate_engine::ids::{CpuId, NodeId, ReplicaId};
+use quorate_engine::message::Message;
+use quorate_engine::output::Event;
+use quorate_engine::time::Instant;
+
+use crate::node::facts::Facts;
+use crate::node::Shared;
+use crate::transport::{Close, CloseReason, ConnId, ListenerId, Outbox, PeerAddr, TransportSettings};
+use crate::wire::{self, About, FrameReader, Level, Publish, RefusalCode, RequestHead, Stage};
+
+use super::ending::{Ending, Failed};
+use super::links::{Link, RecordKind};
+use super::native::{Native, Party};
+use super::peers::{Change, Peers};
+use super::pubsub::Subscriptions;
+use super::requests::{Effect, Executor, Key, Origin, Requests, Underway};
+use super::resp::Resp;
+use super::{EXECUTOR_GRACE, Task, bus};
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DoorKind {
+    /// RESP clients.
+    Resp,
+    /// Native clients.
+    Native,
+    /// Other nodes.
+    Peer,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) enum Conn {
+    /// A client that speaks RESP.
+    Resp(Box<Resp>),
+    /// A client or node that speaks the native protocol.
+    Native(Box<Native>),
+}
+
+/// All connections, by the place of their name.
+#[derive(Debug, Default)]
+pub(super) struct Conns {
+    rows: Vec<Option<(ConnId, Conn)>>,
+}
+
+impl Conns {
+    pub(super) fn insert(&mut self, id: ConnId, conn: Conn) {
+        if self.rows.len() <= id.index() {
+            self.rows.resize_with(id.index() + 1, || None);
+        }
+        self.rows[id.index()] = Some((id, conn));
+    }
+
+    pub(super) fn get(&self, id: ConnId) -> Option<&Conn> {
+        match self.rows.get(id.index()) {
+            Some(Some((named, conn))) if *named == id => Some(conn),
+            Some(_) | None => None,
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        match self.rows.get_mut(id.index()) {
+            Some(Some((named, conn))) if *named == id => Some(conn),
+            Some(_) | None => None,
+        }
+    }
+
+    pub(super) fn resp_mut(&mut self, id: ConnId) -> Option<&mut Resp> {
+        match self.get_mut(id) {
+            Some(Conn::Resp(resp)) => Some(resp),
+            Some(Conn::Native(_)) | None => None,
+        }
+    }
+
+    pub(super) fn native_mut(&mut self, id: ConnId) -> Option<&mut Native> {
+        match self.get_mut(id) {
+            Some(Conn::Native(native)) => Some(native),
+            Some(Conn::Resp(_)) | None => None,
+        }
+    }
+
+    fn remove(&mut self, id: ConnId) -> Option<Conn> {
+        self.get(id)?;
+        self.rows[id.index()].take().map(|(_, conn)| conn)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ConnId, &mut Conn)> {
+        self.rows.iter_mut().flatten().map(|(id, conn)| (*id, conn))
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Front {
+    pub(super) id: CpuId,
+    pub(super) facts: Arc<Facts>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) outbox: Outbox,
+    pub(super) conns: Conns,
+    pub(super) peers: Peers,
+    pub(super) requests: Requests,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) doors: Vec<(ListenerId, DoorKind)>,
+    pub(super) now: Instant,
+    /// RESP connections that may go on with what they have received.
+    pub(super) resume: Vec<ConnId>,
+    pub(super) is_stopping: bool,
+    links: Vec<Link>,
+    /// Peers that take no more bytes for now, of which the engine must be told.
+    pub(super) newly_busy: Vec<ReplicaId>,
+    /// RESP connections that a pause holds back.
+    pub(super) held_back: Vec<ConnId>,
+    /// Queued bytes above which a connection counts as congested.
+    pub(super) high_water: usize,
+    /// Where sessions write.
+    pub(super) reply: Vec<u8>,
+    random: u64,
+    /// How often clients of this node have been closed by others, as far as this CPU has looked.
+    pub(super) kills_seen: u64,
+    scratch: Vec<u8>,
+    /// When the counters for other threads were brought up to date.
+    counted_at: Instant,
+}
+
+/// How often the counters that others read are brought up to date.
+const COUNTERS_EVERY: std::time::Duration = std::time::Duration::from_millis(20);
+
+impl Front {
+    pub(super) fn new(
+        id: CpuId,
+        facts: Arc<Facts>,
+        shared: Arc<Shared>,
+        links: Vec<Link>,
+        transport: &TransportSettings,
+    ) -> Self {
+        // Requests elsewhere, and those here: the engine has a limit of its own on those that wait.
+        let limit = facts.settings.limits().waiters_len_max.saturating_mul(2);
+        Self {
+            id,
+            peers: Peers::new(&facts),
+            facts,
+            shared,
+            outbox: Outbox::new(transport),
+            conns: Conns::default(),
+            requests: Requests::new(limit),
+            subscriptions: Subscriptions::default(),
+            doors: Vec::new(),
+            now: Instant(0),
+            resume: Vec::new(),
+            is_stopping: false,
+            links,
+            newly_busy: Vec::new(),
+            held_back: Vec::new(),
+            reply: Vec::new(),
+            random: u64::from(id.0) + 1,
+            kills_seen: 0,
+            high_water: transport.send_high_bytes,
+            scratch: Vec::new(),
+            counted_at: Instant(0),
+        }
+    }
+
+    // ---- connections ----
+
+    pub(super) fn accept(&mut self, listener: ListenerId, conn: ConnId, peer: PeerAddr) {
+        let door = self.doors.iter().find(|(known, _)| *known == listener).map(|(_, door)| *door);
+        match door {
+            _ if self.is_stopping => self.outbox.close(conn, Close::Now),
+            Some(DoorKind::Resp) => self.accept_resp(conn, peer),
+            Some(door @ (DoorKind::Native | DoorKind::Peer)) => {
+                let reader = FrameReader::new(Stage::Greeting, self.facts.body_limits());
+                let native = Native::new(reader, Party::Stranger { door });
+                self.conns.insert(conn, Conn::Native(Box::new(native)));
+            }
+            None => self.outbox.close(conn, Close::Now),
+        }
+    }
+
+    /// Opens a connection to a CPU of another node.
+    pub(super) fn dial(&mut self, node: NodeId, cpu: CpuId, now: Instant) {
+        let Some(address) = self.facts.peer_door(node, cpu) else { return };
+        match self.outbox.connect(address) {
+            Ok(conn) => {
+                let reader = FrameReader::new(Stage::Answering, self.facts.body_limits());
+                self.conns.insert(conn, Conn::Native(Box::new(Native::new(reader, Party::Dialled { node }))));
+                self.peers.on_dialling(node, cpu, conn);
+            }
+            Err(_) => self.peers.on_not_dialled(node, now),
+        }
+    }
+
+    pub(super) fn on_ended(&mut self, conn: ConnId) {
+        let has_replies_to_come = self.conns.resp_mut(conn).is_some_and(|resp| {
+            resp.has_ended = true;
+            !resp.replies.is_empty()
+        });
+        if !has_replies_to_come {
+            self.outbox.close(conn, Close::AfterFlush);
+        }
+    }
+
+    pub(super) fn on_closed(&mut self, conn: ConnId, reason: CloseReason) -> Change {
+        match self.conns.remove(conn) {
+            None => Change::None,
+            Some(Conn::Resp(resp)) => {
+                self.forget_client(conn, &resp);
+                Change::None
+            }
+            Some(Conn::Native(native)) => match native.party {
+                Party::Dialled { node } => {
+                    tracing::debug!(node = node.0, %reason, "cannot reach node");
+                    self.peers.on_failed(node, conn, self.now);
+                    Change::None
+                }
+                Party::Peer { replica, .. } => {
+                    tracing::debug!(node = replica.node.0, %reason, "connection closed");
+                    self.peers.on_closed(replica.node, conn, self.now)
+                }
+                Party::Stranger { .. } | Party::Client => Change::None,
+            },
+        }
+    }
+
+    // ---- ways out ----
+
+    pub(super) fn send_to_peer(&mut self, to: ReplicaId, about: About, message: &Message<'_>) {
+        let Some(conn) = self.peers.conn_for(to.node, about.group) else { return };
+        // A full buffer drops the message: the protocol repeats what matters.
+        let Ok(buffer) = self.outbox.buffer(conn) else { return };
+        wire::encode_message(buffer.as_vec(), about, message);
+        if self.outbox.queued_bytes(conn) > self.high_water
+            && let Some(native) = self.conns.native_mut(conn)
+            && !native.is_congested
+        {
+            native.is_congested = true;
+            self.newly_busy.push(to);
+        }
+    }
+
+    /// Counts a command of a client.
+    pub(super) fn count_command(&self) {
+        let commands = &self.shared.counters(self.id).commands;
+        // Only this thread writes it.
+        commands.store(commands.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Returns a number that nobody should rely on (splitmix64).
+    pub(super) fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut bits = self.random ^ self.now.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        bits ^ (bits >> 31)
+    }
+
+    /// Names a request; if there are too many, it is refused and `None` returned.
+    pub(super) fn add_request(&mut self, underway: Underway) -> Option<Key> {
+        let timeout = self.facts.settings.limits().request_timeout + EXECUTOR_GRACE;
+        let key = self.requests.add(underway, self.now.saturating_add(timeout));
+        if key.is_none() {
+            self.finish(underway.origin, &Ending::Failed(overload("the table of requests under way")));
+        }
+        key
+    }
+
+    pub(super) fn pass_to_cpu(&mut self, origin: Origin, cpu: CpuId, kind: RecordKind, task: &Task<'_>) {
+        let Task { group, effect, .. } = *task;
+        let Some(key) = self.add_request(Underway { origin, executor: Executor::Cpu(cpu), effect, group }) else { return };
+        let mut scratch = core::mem::take(&mut self.scratch);
+        bus::mark(&mut scratch, self.id);
+        wire::encode_request_bytes(&mut scratch, about_of(task), &head_of(key, task, task.hops), task.command);
+        let sent = self.link(cpu).try_send(kind, &scratch);
+        self.scratch = scratch;
+        if sent.is_err() {
+            self.complete(key, &Ending::Failed(overload("the mailbox to the CPU that owns the group")));
+        }
+    }
+
+    pub(super) fn pass_to_node(&mut self, origin: Origin, node: NodeId, task: &Task<'_>) {
+        let Task { group, effect, .. } = *task;
+        let conn = self.peers.conn_for(node, group).filter(|conn| self.outbox.is_open(*conn));
+        let Some(conn) = conn else {
+            let text = format!(
+                "UNAVAILABLE missing {node}: node {node} leads group {group} and is not connected to node {}; \
+                 see `quorate status`",
+                self.facts.me.node
+            );
+            let failed = Failed::never(RefusalCode::Unavailable, [1, 0], text);
+            return self.finish(origin, &Ending::Failed(failed));
+        };
+        let Some(key) = self.add_request(Underway { origin, executor: Executor::Node(node), effect, group }) else { return };
+        match self.outbox.buffer(conn) {
+            Ok(buffer) => {
+                let head = head_of(key, task, task.hops + 1);
+                wire::encode_request_bytes(buffer.as_vec(), about_of(task), &head, task.command);
+            }
+            Err(_) => self.complete(key, &Ending::Failed(overload("the connection to the leader"))),
+        }
+    }
+
+    /// Ends the request that `key` names.
+    pub(super) fn complete(&mut self, key: Key, ending: &Ending<'_>) {
+        if let Some(underway) = self.requests.take(key) {
+            self.finish(underway.origin, ending);
+        }
+    }
+
+    /// Brings an ending to whoever asked.
+    pub(super) fn finish(&mut self, origin: Origin, ending: &Ending<'_>) {
+        match origin {
+            Origin::Resp { conn, place, part } => self.finish_resp(conn, place, part, ending),
+            Origin::Native { conn, number } => self.send_frame(conn, |out| ending.encode(number, out)),
+            Origin::Cpu { cpu, key } => {
+                let mut scratch = core::mem::take(&mut self.scratch);
+                bus::mark(&mut scratch, self.id);
+                ending.encode(key, &mut scratch);
+                self.link(cpu).send(RecordKind::Frame, &scratch);
+                self.scratch = scratch;
+            }
+        }
+    }
+
+    /// Appends a frame to what is sent to a connection; one that does not read is closed when its buffer is full.
+    pub(super) fn send_frame(&mut self, conn: ConnId, encode: impl FnOnce(&mut Vec<u8>)) {
+        match self.outbox.buffer(conn) {
+            Ok(buffer) => encode(buffer.as_vec()),
+            Err(_) => self.outbox.close(conn, Close::Now),
+        }
+        if self.outbox.queued_bytes(conn) > self.high_water
+            && let Some(native) = self.conns.native_mut(conn)
+            && !native.is_congested
+        {
+            // Whoever asks faster than it reads is not read from for a while.
+            native.is_congested = true;
+            self.outbox.pause_reading(conn);
+        }
+    }
+
+    /// Gives up on everything that `executor` was to execute.
+    pub(super) fn lose_executor(&mut self, executor: Executor) {
+        for key in self.requests.keys_of(executor) {
+            if let Some(underway) = self.requests.take(key) {
+                let failed = self.gave_up(&underway);
+                self.finish(underway.origin, &Ending::Failed(failed));
+            }
+        }
+    }
+
+    /// Returns what to say of a request whose executor does not answer.
+    pub(super) fn gave_up(&self, underway: &Underway) -> Failed {
+        let group = underway.group;
+        let leader = self.facts.placement.leader_of(group);
+        match underway.effect {
+            Effect::None => Failed::never(
+                RefusalCode::Unavailable,
+                [1, 0],
+                format!("UNAVAILABLE missing {leader}: node {leader}, which leads group {group}, did not answer"),
+            ),
+            Effect::Write => Failed::unknown(
+                RefusalCode::LeaderLost,
+                format!(
+                    "UNKNOWN node {leader}, which leads group {group}, did not answer; the write may have taken effect"
+                ),
+            ),
+        }
+    }
+
+    // ---- other CPUs ----
+
+    fn link(&mut self, cpu: CpuId) -> &mut Link {
+        self.links.iter_mut().find(|link| link.cpu == cpu).expect("every CPU has a link to every other")
+    }
+
+    pub(super) fn receive_records(&mut self, into: &mut Vec<(RecordKind, Vec<u8>)>, spare: &mut Vec<Vec<u8>>) {
+        for link in &mut self.links {
+            link.receive(into, spare);
+        }
+    }
+
+    pub(super) fn has_records(&mut self) -> bool {
+        self.links.iter_mut().any(|link| link.has_incoming() || link.has_backlog())
+    }
+
+    /// Sends a request without a group to another CPU.
+    pub(super) fn ask_cpu(&mut self, origin: Origin, cpu: CpuId, question: &[u8]) {
+        let task = Task {
+            group: quorate_engine::ids::GroupId(0),
+            slot: quorate_engine::ids::Slot(0),
+            command: question,
+            level: quorate_engine::Level::Commit,
+            after: quorate_engine::ids::LogIndex(0),
+            hops: 0,
+            effect: Effect::None,
+        };
+        self.pass_to_cpu(origin, cpu, RecordKind::Status, &task);
+    }
+
+    /// Returns the other CPUs of this node.
+    pub(super) fn other_cpus(&self) -> Vec<CpuId> {
+        self.links.iter().map(|link| link.cpu).collect()
+    }
+
+    /// Sends a published message to the other CPUs, and to the other nodes unless it comes from one.
+    pub(super) fn spread(&mut self, publish: &Publish<'_>, to_nodes: bool) {
+        let mut scratch = core::mem::take(&mut self.scratch);
+        bus::mark(&mut scratch, self.id);
+        publish.encode(&mut scratch);
+        for link in &mut self.links {
+            // At most once: what finds no room is dropped.
+            let _ = link.try_send(RecordKind::Frame, &scratch);
+        }
+        if to_nodes {
+            let (_, frame) = bus::sender(&scratch);
+            for conn in self.peers.one_each() {
+                let _ = self.outbox.send(conn, frame);
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    // ---- the end of a turn ----
+
+    pub(super) fn end_turn(&mut self) {
+        for link in &mut self.links {
+            link.flush(self.id);
+        }
+    }
+
+    pub(super) fn all_flushed(&mut self) -> bool {
+        let outbox = &self.outbox;
+        let ids: Vec<ConnId> = self.conns.iter_mut().map(|(id, _)| id).collect();
+        ids.into_iter().all(|id| outbox.queued_bytes(id) == 0)
+    }
+
+    /// Brings what other threads read of this CPU up to date, now and then.
+    pub(super) fn publish_counters(&mut self, engine: &Engine, now: Instant) {
+        if now < self.counted_at.saturating_add(COUNTERS_EVERY) {
+            return;
+        }
+        self.counted_at = now;
+        let counters = self.shared.counters(self.id);
+        counters.used_bytes.store(engine.used_bytes() as u64, Ordering::Relaxed);
+        counters.under_way.store(self.requests.len() as u64, Ordering::Relaxed);
+        let keys: usize = engine.key_count();
+        counters.keys.store(keys as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn note_event(&self, event: &Event) {
+        let cpu = self.id.0;
+        match event {
+            Event::Founded { group } => tracing::debug!(cpu, group = group.0, "group founded"),
+            Event::Serving { group, epoch } => tracing::debug!(cpu, group = group.0, epoch = epoch.0, "group serves"),
+            Event::Unavailable { group, missing } => tracing::error!(
+                cpu,
+                group = group.0,
+                "group unavailable: this node restarted without its memory; others follow its earlier run {missing:?}"
+            ),
+            Event::Learner { group, replica } => tracing::warn!(
+                cpu,
+                group = group.0,
+                node = replica.node.0,
+                "node came back without its memory: it copies the log and does not count"
+            ),
+            Event::SnapshotStarted { group, to } => {
+                tracing::info!(cpu, group = group.0, node = to.node.0, "replica is far behind: sending a snapshot");
+            }
+            Event::SnapshotInstalled { group, to } => {
+                tracing::info!(cpu, group = group.0, node = to.node.0, "replica has installed its snapshot");
+            }
+            Event::Malformed { group, from, what } => {
+                tracing::warn!(cpu, group = group.0, node = from.node.0, what, "a node broke the protocol");
+            }
+            _ => tracing::info!(cpu, ?event, "event"),
+        }
+    }
+
+    /// Closes the clients of this CPU that someone wanted closed.
+    pub(super) fn obey_kills(&mut self) {
+        let count = self.shared.kill_count.load(Ordering::Acquire);
+        if count == self.kills_seen {
+            return;
+        }
+        self.kills_seen = count;
+        let ids: Vec<ConnId> = self.conns.iter_mut().map(|(id, _)| id).collect();
+        let mut kills = self.shared.kills.lock();
+        for conn in ids {
+            let number = self.client_number(conn);
+            if let Some(position) = kills.iter().position(|id| *id == number) {
+                kills.swap_remove(position);
+                self.outbox.close(conn, Close::Now);
+            }
+        }
+    }
+
+    /// Lets the connections go on that a pause has held back, if it is over.
+    pub(super) fn release_held_back(&mut self) {
+        if !self.held_back.is_empty() && !self.shared.pause_holds(true, crate::clock::wall_clock_ns() / 1000) {
+            let mut held_back = core::mem::take(&mut self.held_back);
+            self.resume.append(&mut held_back);
+        }
+    }
+
+    /// Wakes the other CPUs of this node.
+    pub(super) fn wake_others(&self) {
+        self.links.iter().for_each(Link::wake);
+    }
+
+    /// Returns the number of a client, unique within the node.
+    pub(super) fn client_number(&self, conn: ConnId) -> u64 {
+        conn.to_u64() * u64::from(self.facts.cpu_count) + u64::from(self.id.0) + 1
+    }
+}
+
+fn overload(what: &str) -> Failed {
+    Failed::never(RefusalCode::Overload, [1000, 0], format!("OVERLOAD 1000 retry after so many microseconds: {what} is full"))
+}
+
+fn about_of(task: &Task<'_>) -> About {
+    About { group: task.group, epoch: quorate_engine::ids::Epoch(0) }
+}
+
+fn head_of(key: Key, task: &Task<'_>, hops: u8) -> RequestHead {
+    let level = match task.level {
+        quorate_engine::Level::Accepted => Level::Accepted,
+        quorate_engine::Level::Commit => Level::Commit,
+    };
+    RequestHead { number: key.0, level, hops, timeout_us: 0, read_after: task.after }
+}

@@ -1,0 +1,357 @@
+//! Connections that speak the native protocol: clients, and other nodes.
+//!
+//! The first frame of each end says who it is; until then nothing else is read, and from then on only the kinds of
+//! frames that fit. What is wrong is answered with a `Reject` that says what to do, and the connection is closed.
+
+use quorate_engine::ids::{CpuId, GroupId, Incarnation, NodeId, ReplicaId};
+use quorate_engine::machine::command::{Command, Op, items};
+use quorate_engine::slots::slot_of;
+
+use crate::node::facts::Facts;
+use crate::transport::{Close, ConnId};
+use crate::wire::{
+    About, Body, Certainty, DecodeError, Frame, FrameReader, Hello, Refusal, RefusalCode, Reject, RejectCode, Role,
+    Stage, StatusReply, WIRE_VERSION, Welcome, push_address,
+};
+
+use super::ending::Ending;
+use super::front::{DoorKind, Front};
+use super::requests::{Key, Origin};
+use super::{Cpu, task_of};
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Native {
+    /// `None` while its frames are being handled.
+    reader: Option<FrameReader>,
+    pub(super) party: Party,
+    /// Whether it takes no more bytes for now.
+    pub(super) is_congested: bool,
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Party {
+    /// It has connected and not said who it is.
+    Stranger {
+        /// The door it came to.
+        door: DoorKind,
+    },
+    /// A node that this one has dialled and that has not answered.
+    Dialled {
+        /// Which one it should be.
+        node: NodeId,
+    },
+    /// A client.
+    Client,
+    /// Another node.
+    Peer {
+        /// Which run of it.
+        replica: ReplicaId,
+    },
+}
+
+/// What becomes of a connection after a frame.
+enum Next {
+    Stay,
+    Enter(Stage),
+    Close,
+}
+
+impl Native {
+    pub(super) fn new(reader: FrameReader, party: Party) -> Self {
+        Self { reader: Some(reader), party, is_congested: false }
+    }
+
+    /// Returns the replica at the other end, if it is a node.
+    pub(super) fn peer(&self) -> Option<ReplicaId> {
+        match self.party {
+            Party::Peer { replica } => Some(replica),
+            Party::Stranger { .. } | Party::Dialled { .. } | Party::Client => None,
+        }
+    }
+}
+
+impl Front {
+    /// Says who this node is to the one it has dialled.
+    pub(super) fn greet(&mut self, conn: ConnId) {
+        let facts = std::sync::Arc::clone(&self.facts);
+        let placement = &facts.placement;
+        let hello = Hello {
+            cluster: &facts.settings.cluster().id,
+            role: Role::Peer,
+            node: facts.me.node,
+            incarnation: facts.me.incarnation,
+            cpu: self.id,
+            cpu_count: facts.cpu_count,
+            partitions: placement.slots().partition_count(),
+            replicas: u16::try_from(placement.replicas()).expect("at most 15"),
+            write_quorum: u16::try_from(placement.write_quorum()).expect("at most 15"),
+            fingerprint: facts.fingerprint,
+            password: b"",
+        };
+        self.send_frame(conn, |out| hello.encode(out));
+    }
+
+    fn welcome(&mut self, conn: ConnId, role: Role) {
+        let facts = std::sync::Arc::clone(&self.facts);
+        let placement = &facts.placement;
+        let mut addresses = Vec::new();
+        if role == Role::Client {
+            for (node, at) in &facts.addresses {
+                push_address(&mut addresses, *node, &join(&at.host, at.native_port));
+            }
+        }
+        let welcome = Welcome {
+            cluster: &facts.settings.cluster().id,
+            node: facts.me.node,
+            incarnation: facts.me.incarnation,
+            cpu: self.id,
+            cpu_count: facts.cpu_count,
+            partitions: placement.slots().partition_count(),
+            replicas: u16::try_from(placement.replicas()).expect("at most 15"),
+            write_quorum: u16::try_from(placement.write_quorum()).expect("at most 15"),
+            fingerprint: facts.fingerprint,
+            addresses: crate::wire::AddressList::new(&addresses),
+        };
+        self.send_frame(conn, |out| welcome.encode(out));
+    }
+
+    fn reject(&mut self, conn: ConnId, reject: &Reject<'_>) {
+        tracing::warn!(cpu = self.id.0, code = ?reject.code, text = reject.text, "connection refused");
+        self.send_frame(conn, |out| reject.encode(out));
+        self.outbox.close(conn, Close::AfterFlush);
+    }
+
+    /// Returns why whoever says `hello` is not let in.
+    fn objection(&self, hello: &Hello<'_>, door: DoorKind) -> Option<(RejectCode, [u64; 2], String)> {
+        let facts = &self.facts;
+        let own = &facts.settings.cluster().id;
+        let objection = |code, numbers, text| Some((code, numbers, text));
+        let is_any_cluster = hello.cluster.is_empty() && hello.role == Role::Client;
+        if hello.cluster != own && !is_any_cluster {
+            let text = format!("this node belongs to cluster {own:?}, not to {:?}: check cluster.id", hello.cluster);
+            return objection(RejectCode::WrongCluster, [0; 2], text);
+        }
+        match (hello.role, door) {
+            (Role::Client, DoorKind::Peer) => {
+                let text = format!("clients connect to port {}", facts.settings.listen().native.port());
+                return objection(RejectCode::NoSuchDoor, [0; 2], text);
+            }
+            (Role::Peer, DoorKind::Native | DoorKind::Resp) => {
+                let text = format!("nodes connect to port {}", facts.settings.listen().peer.port());
+                return objection(RejectCode::NoSuchDoor, [0; 2], text);
+            }
+            (Role::Client, DoorKind::Native | DoorKind::Resp) => {
+                let password = facts.settings.security().requirepass.as_ref();
+                if password.is_some_and(|password| !password.matches(hello.password)) {
+                    let text = "wrong password: give the one in security.requirepass".to_owned();
+                    return objection(RejectCode::WrongPassword, [0; 2], text);
+                }
+                return None;
+            }
+            (Role::Peer, DoorKind::Peer) => {}
+        }
+        if hello.node == facts.me.node {
+            let text = format!("this is node {} itself: two nodes have the same node.id", facts.me.node);
+            return objection(RejectCode::OwnNode, [0; 2], text);
+        }
+        if !facts.placement.nodes().contains(&hello.node) {
+            let text = format!("node {} is not listed under [[peers]] of node {}", hello.node, facts.me.node);
+            return objection(RejectCode::UnknownNode, [u64::from(hello.node.0), 0], text);
+        }
+        if hello.fingerprint != facts.fingerprint {
+            let placement = &facts.placement;
+            let text = format!(
+                "cluster.partitions, replicas, write_quorum and the list of nodes must be the same everywhere: node {} has \
+                 {}, {}, {}; node {} has {}, {}, {}",
+                hello.node, hello.partitions, hello.replicas, hello.write_quorum, facts.me.node,
+                placement.slots().partition_count(), placement.replicas(), placement.write_quorum()
+            );
+            return objection(RejectCode::WrongSettings, [hello.fingerprint, facts.fingerprint], text);
+        }
+        None
+    }
+}
+
+/// Joins a host and a port.
+pub(super) fn join(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+impl Cpu {
+    pub(super) fn native_received(&mut self, conn: ConnId, bytes: &[u8]) {
+        let Some(mut reader) = self.front.conns.native_mut(conn).and_then(|native| native.reader.take()) else { return };
+        let mut frames = reader.frames(bytes);
+        while let Some(frame) = frames.next() {
+            let next = match frame {
+                Ok(frame) => self.handle_frame(conn, &frame),
+                Err(error) => {
+                    self.refuse_bytes(conn, &error);
+                    Next::Close
+                }
+            };
+            match next {
+                Next::Stay => {}
+                Next::Enter(stage) => frames.enter(stage),
+                Next::Close => {
+                    self.front.outbox.close(conn, Close::AfterFlush);
+                    break;
+                }
+            }
+        }
+        drop(frames);
+        if let Some(native) = self.front.conns.native_mut(conn) {
+            native.reader = Some(reader);
+        }
+    }
+
+    fn refuse_bytes(&mut self, conn: ConnId, error: &DecodeError) {
+        let (code, theirs, ours) = match error {
+            DecodeError::Version { theirs, .. } => {
+                (RejectCode::WrongVersion, u64::from(*theirs), u64::from(WIRE_VERSION))
+            }
+            _ => (RejectCode::Malformed, 0, 0),
+        };
+        self.front.reject(conn, &Reject { code, theirs, ours, text: &error.to_string() });
+    }
+
+    fn handle_frame(&mut self, conn: ConnId, frame: &Frame<'_>) -> Next {
+        let Some(party) = self.front.conns.native_mut(conn).map(|native| native.party) else { return Next::Close };
+        match (&frame.body, party) {
+            (Body::Message(message), Party::Peer { replica }) => {
+                let envelope = quorate_engine::message::Envelope {
+                    from: replica,
+                    group: frame.about.group,
+                    epoch: frame.about.epoch,
+                    message: *message,
+                };
+                self.on_message(envelope);
+                Next::Stay
+            }
+            (Body::Request(request), Party::Client | Party::Peer { .. }) => {
+                self.handle_request(conn, frame.about.group, request);
+                Next::Stay
+            }
+            (Body::Reply(reply), Party::Peer { .. }) => {
+                self.front.complete(Key(reply.head.number), &Ending::from_reply(frame.about, reply));
+                Next::Stay
+            }
+            (Body::Refusal(refusal), Party::Peer { .. }) => {
+                self.front.complete(Key(refusal.number), &Ending::from_refusal(refusal));
+                Next::Stay
+            }
+            (Body::Publish(publish), Party::Peer { .. }) => {
+                self.front.deliver(publish);
+                self.front.spread(publish, false);
+                Next::Stay
+            }
+            (Body::Status(status), Party::Client) => {
+                let json = self.local_status().to_string();
+                let number = status.number;
+                self.front.send_frame(conn, |out| StatusReply { number, json: &json }.encode(out));
+                Next::Stay
+            }
+            (Body::Hello(hello), Party::Stranger { door }) => self.handle_hello(conn, hello, door),
+            (Body::Welcome(welcome), Party::Dialled { node }) => self.handle_welcome(conn, welcome, node),
+            (Body::Reject(reject), _) => {
+                tracing::warn!(cpu = self.front.id.0, code = ?reject.code, text = reject.text, "a node refused this one");
+                Next::Close
+            }
+            // The stage of the reader lets nothing else through.
+            (_, _) => Next::Close,
+        }
+    }
+
+    fn handle_hello(&mut self, conn: ConnId, hello: &Hello<'_>, door: DoorKind) -> Next {
+        if let Some((code, [theirs, ours], text)) = self.front.objection(hello, door) {
+            self.front.reject(conn, &Reject { code, theirs, ours, text: &text });
+            return Next::Close;
+        }
+        self.front.welcome(conn, hello.role);
+        match hello.role {
+            Role::Client => {
+                self.set_party(conn, Party::Client);
+                Next::Enter(Stage::Client)
+            }
+            Role::Peer => {
+                self.join_peer(conn, hello.node, hello.incarnation, hello.cpu, hello.cpu_count);
+                Next::Enter(Stage::Peer)
+            }
+        }
+    }
+
+    fn handle_welcome(&mut self, conn: ConnId, welcome: &Welcome<'_>, node: NodeId) -> Next {
+        let facts = &self.front.facts;
+        let is_expected = welcome.node == node
+            && welcome.cluster == facts.settings.cluster().id
+            && welcome.fingerprint == facts.fingerprint
+            && welcome.cpu_count > 0;
+        if !is_expected {
+            tracing::warn!(expected = node.0, found = welcome.node.0, "another node than expected answers; check [[peers]]");
+            return Next::Close;
+        }
+        self.join_peer(conn, node, welcome.incarnation, welcome.cpu, welcome.cpu_count);
+        Next::Enter(Stage::Peer)
+    }
+
+    fn join_peer(&mut self, conn: ConnId, node: NodeId, incarnation: Incarnation, cpu: CpuId, cpu_count: u16) {
+        let replica = ReplicaId { node, incarnation };
+        self.set_party(conn, Party::Peer { replica });
+        let facts = std::sync::Arc::clone(&self.front.facts);
+        let (change, replaced) = self.front.peers.on_greeted(&facts, self.front.id, replica, cpu, cpu_count, conn);
+        for old in replaced {
+            self.front.outbox.close(old, Close::Now);
+        }
+        self.on_change(change);
+    }
+
+    fn set_party(&mut self, conn: ConnId, party: Party) {
+        if let Some(native) = self.front.conns.native_mut(conn) {
+            native.party = party;
+        }
+    }
+
+    fn handle_request(&mut self, conn: ConnId, group: GroupId, request: &crate::wire::Request<'_>) {
+        let number = request.head.number;
+        let origin = Origin::Native { conn, number };
+        let task = task_of(group, request);
+        match objection(&self.front.facts, group, &request.command) {
+            None if self.front.is_stopping => {
+                let text = "UNAVAILABLE this node is going down; connect to another one";
+                self.refuse(conn, number, RefusalCode::Stopping, text);
+            }
+            None => self.execute(origin, &task),
+            Some((code, text)) => self.refuse(conn, number, code, text),
+        }
+    }
+
+    fn refuse(&mut self, conn: ConnId, number: u64, code: RefusalCode, text: &str) {
+        let refusal = Refusal { number, certainty: Certainty::Never, code, details: [0; 2], text };
+        self.front.send_frame(conn, |out| refusal.encode(out, About::NOTHING));
+    }
+}
+
+/// Returns why a command of someone else cannot be executed in `group`: its keys must lie there, together.
+fn objection(facts: &Facts, group: GroupId, command: &Command<'_>) -> Option<(RefusalCode, &'static str)> {
+    let slots = facts.placement.slots();
+    if group.0 >= slots.group_count() {
+        return Some((RefusalCode::NotLeader, "NOTLEADER there is no such group; ask for the map again"));
+    }
+    if command.op == Op::Expired {
+        return Some((RefusalCode::NotBuilt, "ERR keys are ended by the leader alone"));
+    }
+    let has_no_key = matches!(command.op, Op::Flush | Op::Count | Op::Scan | Op::Keys | Op::RandomKey);
+    if has_no_key {
+        return None;
+    }
+    let slot = slot_of(command.routing_key());
+    if slots.group_of(slot) != group {
+        return Some((RefusalCode::NotLeader, "NOTLEADER the key belongs to another group; ask for the map again"));
+    }
+    let step = if command.op == Op::SetMany { 2 } else { 1 };
+    let is_together =
+        !command.op.keys_are_items() || items(command.value).step_by(step).all(|key| slot_of(key) == slot);
+    (!is_together).then_some((RefusalCode::CrossSlot, "CROSSSLOT Keys in request don't hash to the same slot"))
+}
+

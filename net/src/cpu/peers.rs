@@ -1,0 +1,231 @@
+//! The connections of one CPU to the other nodes.
+//!
+//! Of two nodes the one with the smaller number dials, so there is one connection between each pair of CPUs that have a
+//! group in common. A CPU first dials the door of its own number at the other node; the answer says how many CPUs live
+//! there, and so which doors it needs. To the engine a node is connected when all of them stand, and lost when one of
+//! them is: a replica that can be reached for some groups only is not worth the special cases.
+//!
+//! # Time and units
+//! Dialling again waits 20 ms, doubling up to 1 s, on this node's monotonic clock, from when the last attempt failed.
+
+use std::time::Duration;
+
+use quorate_engine::ids::{CpuId, GroupId, Incarnation, NodeId, ReplicaId};
+use quorate_engine::time::Instant;
+
+use crate::node::facts::Facts;
+use crate::transport::ConnId;
+
+const RETRY_FIRST: Duration = Duration::from_millis(20);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    nodes: Vec<PeerNode>,
+}
+
+/// One other node.
+#[derive(Debug)]
+struct PeerNode {
+    node: NodeId,
+    /// Whether this node dials it.
+    is_dialled: bool,
+    /// What it said about itself last.
+    known: Option<(Incarnation, u16)>,
+    links: Vec<PeerLink>,
+    dialling: Vec<(CpuId, ConnId)>,
+    /// Whether the engine was told that it is connected.
+    is_up: bool,
+    retry_at: Instant,
+    retry_after: Duration,
+}
+
+/// A connection that stands.
+#[derive(Clone, Copy, Debug)]
+struct PeerLink {
+    cpu: CpuId,
+    conn: ConnId,
+}
+
+/// What a change of connections means to the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Nothing.
+    None,
+    /// The node is connected.
+    Connected(ReplicaId),
+    /// The node is lost.
+    Lost(ReplicaId),
+    /// One run of the node is lost, and the next one connected.
+    Replaced {
+        /// The run before.
+        lost: ReplicaId,
+        /// The run now.
+        connected: ReplicaId,
+    },
+}
+
+impl Peers {
+    pub(crate) fn new(facts: &Facts) -> Self {
+        let me = facts.me.node;
+        let others = facts.placement.nodes().iter().copied().filter(|node| *node != me);
+        let nodes = others.map(|node| PeerNode {
+            node,
+            is_dialled: me < node,
+            known: None,
+            links: Vec::new(),
+            dialling: Vec::new(),
+            is_up: false,
+            retry_at: Instant(0),
+            retry_after: RETRY_FIRST,
+        });
+        Self { nodes: nodes.collect() }
+    }
+
+    /// Returns the doors to dial now, as (node, CPU).
+    pub(crate) fn to_dial(&self, facts: &Facts, own: CpuId, now: Instant) -> Vec<(NodeId, CpuId)> {
+        let nodes = self.nodes.iter().filter(|node| node.is_dialled && node.retry_at <= now);
+        nodes.flat_map(|node| node.missing(facts, own).into_iter().map(|cpu| (node.node, cpu))).collect()
+    }
+
+    /// Returns when to look for doors to dial again.
+    pub(crate) fn next_dial(&self, facts: &Facts, own: CpuId) -> Option<Instant> {
+        let nodes = self.nodes.iter().filter(|node| node.is_dialled && !node.missing(facts, own).is_empty());
+        nodes.map(|node| node.retry_at).min()
+    }
+
+    pub(crate) fn on_dialling(&mut self, node: NodeId, cpu: CpuId, conn: ConnId) {
+        if let Some(node) = self.find(node) {
+            node.dialling.push((cpu, conn));
+        }
+    }
+
+    /// Notes an attempt that failed.
+    pub(crate) fn on_failed(&mut self, node: NodeId, conn: ConnId, now: Instant) {
+        if let Some(peer) = self.find(node) {
+            peer.dialling.retain(|(_, dialled)| *dialled != conn);
+        }
+        self.on_not_dialled(node, now);
+    }
+
+    /// Notes that a node cannot be dialled now.
+    pub(crate) fn on_not_dialled(&mut self, node: NodeId, now: Instant) {
+        if let Some(node) = self.find(node) {
+            node.retry_at = now.saturating_add(node.retry_after);
+            node.retry_after = (node.retry_after * 2).min(RETRY_MAX);
+            // Perhaps it has other CPUs now.
+            node.known = node.known.filter(|_| node.is_up);
+        }
+    }
+
+    /// Notes a connection that stands, after both ends have said who they are. Returns what it means, and the
+    /// connection it takes the place of.
+    pub(crate) fn on_greeted(
+        &mut self,
+        facts: &Facts,
+        own: CpuId,
+        peer: ReplicaId,
+        cpu: CpuId,
+        cpu_count: u16,
+        conn: ConnId,
+    ) -> (Change, Vec<ConnId>) {
+        let Some(node) = self.find(peer.node) else { return (Change::None, vec![conn]) };
+        node.dialling.retain(|(_, dialled)| *dialled != conn);
+        (node.retry_after, node.retry_at) = (RETRY_FIRST, Instant(0));
+        let mut replaced = Vec::new();
+        let mut lost = None;
+        if node.known.is_some_and(|(incarnation, _)| incarnation != peer.incarnation) {
+            // Another run: nothing of the last one is of any use.
+            lost = node.mark_down();
+            replaced.extend(node.links.drain(..).map(|link| link.conn));
+        }
+        node.known = Some((peer.incarnation, cpu_count));
+        replaced.extend(node.links.extract_if(.., |link| link.cpu == cpu).map(|link| link.conn));
+        if !replaced.is_empty() && lost.is_none() {
+            lost = node.mark_down();
+        }
+        if facts.are_connected(own, cpu, cpu_count) {
+            node.links.push(PeerLink { cpu, conn });
+        } else {
+            // It was dialled to learn which doors there are.
+            replaced.push(conn);
+        }
+        let is_whole = node.missing(facts, own).is_empty();
+        let connected = (is_whole && !node.is_up && !node.links.is_empty()).then(|| {
+            node.is_up = true;
+            peer
+        });
+        let change = match (lost, connected) {
+            (Some(lost), Some(connected)) => Change::Replaced { lost, connected },
+            (None, Some(connected)) => Change::Connected(connected),
+            (Some(lost), None) => Change::Lost(lost),
+            (None, None) => Change::None,
+        };
+        (change, replaced)
+    }
+
+    /// Notes that a connection is gone.
+    pub(crate) fn on_closed(&mut self, node: NodeId, conn: ConnId, now: Instant) -> Change {
+        let Some(node) = self.find(node) else { return Change::None };
+        let count = node.links.len();
+        node.links.retain(|link| link.conn != conn);
+        if node.links.len() == count {
+            return Change::None;
+        }
+        node.retry_at = now;
+        node.mark_down().map_or(Change::None, Change::Lost)
+    }
+
+    /// Returns the connection over which to talk to a node about a group.
+    pub(crate) fn conn_for(&self, node: NodeId, group: GroupId) -> Option<ConnId> {
+        let node = self.nodes.iter().find(|peer| peer.node == node)?;
+        let (_, cpu_count) = node.known?;
+        let cpu = Facts::cpu_of(group, cpu_count);
+        node.links.iter().find(|link| link.cpu == cpu).map(|link| link.conn)
+    }
+
+    /// Returns one connection to each node.
+    pub(crate) fn one_each(&self) -> impl Iterator<Item = ConnId> {
+        self.nodes.iter().filter_map(|node| node.links.first().map(|link| link.conn))
+    }
+
+    /// Returns the other nodes: number, run, and whether it is connected.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (NodeId, Option<Incarnation>, bool)> {
+        self.nodes.iter().map(|node| (node.node, node.known.map(|(incarnation, _)| incarnation), node.is_up))
+    }
+
+    /// Returns how many CPUs each connected node has.
+    pub(crate) fn cpu_counts(&self) -> impl Iterator<Item = (NodeId, u16)> {
+        self.nodes.iter().filter(|node| node.is_up).filter_map(|node| node.known.map(|(_, count)| (node.node, count)))
+    }
+
+    fn find(&mut self, node: NodeId) -> Option<&mut PeerNode> {
+        self.nodes.iter_mut().find(|peer| peer.node == node)
+    }
+}
+
+impl PeerNode {
+    /// Returns the doors that are needed and neither connected nor being dialled.
+    fn missing(&self, facts: &Facts, own: CpuId) -> Vec<CpuId> {
+        let is_under_way = |cpu: CpuId| {
+            self.links.iter().any(|link| link.cpu == cpu) || self.dialling.iter().any(|(dialled, _)| *dialled == cpu)
+        };
+        match self.known {
+            // The door of the same number, and if the node has fewer CPUs, the next time the first.
+            None if !self.dialling.is_empty() => Vec::new(),
+            None if self.retry_after > RETRY_FIRST && own != CpuId(0) => vec![CpuId(0)],
+            None => vec![own],
+            Some((_, count)) => (0..count)
+                .map(CpuId)
+                .filter(|cpu| facts.are_connected(own, *cpu, count) && !is_under_way(*cpu))
+                .collect(),
+        }
+    }
+
+    fn mark_down(&mut self) -> Option<ReplicaId> {
+        let was_up = core::mem::replace(&mut self.is_up, false);
+        let (incarnation, _) = self.known.filter(|_| was_up)?;
+        Some(ReplicaId { node: self.node, incarnation })
+    }
+}

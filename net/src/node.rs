@@ -1,0 +1,341 @@
+//! A node: its CPUs, what they share, and its start and end.
+
+pub mod facts;
+pub mod incarnation;
+
+use std::collections::VecDeque;
+use std::net::ToSocketAddrs as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam::utils::CachePadded;
+use dashmap::DashMap;
+use parking_lot::{Mutex, RwLock};
+use quorate_engine::ids::{CpuId, Incarnation};
+use thiserror::Error;
+
+use crate::clock;
+use crate::config::{Door, Io, Settings};
+use crate::cpu::{Bell, Channels, Cpu, DoorKind, Link};
+use crate::driver::{self, Driver};
+use crate::resp::session::{AclLogEntry, ClientRecord, Password, Pause};
+use crate::transport::{
+    self, Address, Choice, IoChoice, ListenError, ListenOptions, OpenError, PortSharing, TransportSettings,
+};
+
+use facts::{Facts, FactsError};
+use incarnation::IncarnationError;
+
+/// What the CPUs of a node share; nothing here is on the data path.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// All RESP clients, by number.
+    pub clients: DashMap<u64, ClientRecord>,
+    /// Who listens to what.
+    pub channels: Channels,
+    /// The password of RESP clients.
+    pub password: RwLock<Option<Password>>,
+    /// Clients that are to be closed, and how often there were any.
+    pub kills: Mutex<Vec<u64>>,
+    /// Grows with each change of `kills`.
+    pub kill_count: AtomicU64,
+    /// Logins that were refused, newest first.
+    pub denials: Mutex<VecDeque<AclLogEntry>>,
+    pause_until_us: AtomicU64,
+    is_pause_for_writes: AtomicBool,
+    /// Set once, when the node is to stop.
+    pub is_stopping: AtomicBool,
+    /// What moves data, and why; known once the first CPU runs.
+    pub io: std::sync::OnceLock<Choice>,
+    counters: Vec<CachePadded<Counters>>,
+}
+
+impl Shared {
+    /// Returns the counters of one CPU.
+    #[must_use]
+    pub fn counters(&self, cpu: CpuId) -> &Counters {
+        &self.counters[usize::from(cpu.0)]
+    }
+
+    /// Returns the counters of all CPUs.
+    pub fn all_counters(&self) -> impl Iterator<Item = &Counters> {
+        self.counters.iter().map(|counters| &**counters)
+    }
+
+    /// Holds commands back; a pause that is longer stays.
+    pub fn pause(&self, pause: Pause) {
+        self.is_pause_for_writes.store(pause.is_writes_only, Ordering::Relaxed);
+        self.pause_until_us.fetch_max(pause.until_us, Ordering::Relaxed);
+    }
+
+    /// Ends a pause.
+    pub fn unpause(&self) {
+        self.pause_until_us.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether a pause holds a command back at `now_us`, microseconds since the Unix epoch.
+    #[must_use]
+    pub fn pause_holds(&self, is_write: bool, now_us: u64) -> bool {
+        self.pause_until_us.load(Ordering::Relaxed) > now_us
+            && (is_write || !self.is_pause_for_writes.load(Ordering::Relaxed))
+    }
+
+    /// Returns the sum of one counter over all CPUs.
+    pub fn sum(&self, counter: impl Fn(&Counters) -> &AtomicU64) -> u64 {
+        self.all_counters().map(|counters| counter(counters).load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// Tallies of one CPU: written by it, read by anyone. Relaxed: each stands for itself.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Commands of RESP clients.
+    pub commands: AtomicU64,
+    /// Requests that the engine has answered.
+    pub engine_replies: AtomicU64,
+    /// Connections accepted.
+    pub connections: AtomicU64,
+    /// Keys held.
+    pub keys: AtomicU64,
+    /// Bytes of keys and values.
+    pub used_bytes: AtomicU64,
+    /// Requests under way.
+    pub under_way: AtomicU64,
+    /// Turns of the loop.
+    pub turns: AtomicU64,
+}
+
+/// Why a node did not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The number of this run cannot be found out.
+    #[error(transparent)]
+    Incarnation(#[from] IncarnationError),
+    /// The settings do not fit together.
+    #[error(transparent)]
+    Facts(#[from] FactsError),
+    /// The address of a peer cannot be found out.
+    #[error("cannot resolve {endpoint}, the address of node {node}: {source}; check [[peers]]")]
+    Resolve {
+        /// Which node.
+        node: u16,
+        /// Its address as it was written.
+        endpoint: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A door cannot be opened.
+    #[error("cannot listen at {address} ({key}): {source}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// The key in the configuration.
+        key: &'static str,
+        /// Why.
+        source: ListenError,
+    },
+    /// No transport could be set up.
+    #[error(transparent)]
+    Io(#[from] OpenError),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+    /// The folder for Unix sockets cannot be made.
+    #[error("cannot create {path} (listen.unix): {source}")]
+    Unix {
+        /// Which folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A node that runs.
+#[derive(Debug)]
+pub struct Node {
+    facts: Arc<Facts>,
+    shared: Arc<Shared>,
+    bells: Vec<Arc<Bell>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Node {
+    /// Starts a node. When this returns its doors are open; whether its groups serve depends on the other nodes.
+    ///
+    /// # Errors
+    /// What is in the way, with what to do about it; nothing is left running.
+    pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let incarnation = incarnation::next(settings.node().data_dir.as_deref())?;
+        let facts = Arc::new(make_facts(settings, incarnation)?);
+        let cpus: Vec<CpuId> = (0..facts.cpu_count).map(CpuId).collect();
+        let shared = Arc::new(Shared {
+            clients: DashMap::new(),
+            channels: Channels::default(),
+            password: RwLock::new(facts.settings.security().requirepass.as_ref().map(|secret| Password::new(secret.expose().as_bytes()))),
+            kills: Mutex::new(Vec::new()),
+            kill_count: AtomicU64::new(0),
+            denials: Mutex::new(VecDeque::new()),
+            pause_until_us: AtomicU64::new(0),
+            is_pause_for_writes: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
+            io: std::sync::OnceLock::new(),
+            counters: cpus.iter().map(|_| CachePadded::default()).collect(),
+        });
+        let bells: Vec<Arc<Bell>> = cpus.iter().map(|_| Bell::new()).collect();
+        let mut links: Vec<Vec<Link>> = cpus.iter().map(|_| Vec::new()).collect();
+        for one in 0..cpus.len() {
+            for two in one + 1..cpus.len() {
+                let (to_two, to_one) = Link::pair(cpus[one], cpus[two], [&bells[one], &bells[two]]);
+                links[one].push(to_two);
+                links[two].push(to_one);
+            }
+        }
+        if let Some(path) = &facts.settings.listen().unix {
+            let source = std::fs::create_dir_all(path);
+            source.map_err(|source| StartError::Unix { path: path.clone(), source })?;
+        }
+        let mut node = Self { facts, shared, bells, threads: Vec::new() };
+        for (cpu, links) in cpus.into_iter().zip(links) {
+            if let Err(error) = node.start_cpu(cpu, links) {
+                node.stop();
+                return Err(error);
+            }
+        }
+        Ok(node)
+    }
+
+    fn start_cpu(&mut self, cpu: CpuId, links: Vec<Link>) -> Result<(), StartError> {
+        let (facts, shared) = (Arc::clone(&self.facts), Arc::clone(&self.shared));
+        let bell = Arc::clone(&self.bells[usize::from(cpu.0)]);
+        let (started, has_started) = mpsc::channel();
+        let thread = std::thread::Builder::new().name(format!("cpu-{cpu}")).spawn(move || {
+            match open_cpu(cpu, facts, shared, links, bell) {
+                Ok(driver) => {
+                    let _ = started.send(Ok(()));
+                    driver.run();
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            }
+        });
+        self.threads.push(thread.map_err(StartError::Thread)?);
+        // A thread that ends without a word has panicked, and the process with it.
+        has_started.recv().unwrap_or(Ok(()))
+    }
+
+    /// Returns what the node knows of itself.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Returns what moves data, and why.
+    #[must_use]
+    pub fn io(&self) -> Option<&Choice> {
+        self.shared.io.get()
+    }
+
+    /// Stops the node: no new connections and requests, what is under way is finished (for as long as a request may
+    /// take), then all threads end.
+    pub fn stop(self) {
+        self.shared.is_stopping.store(true, Ordering::Release);
+        for bell in &self.bells {
+            bell.wake();
+        }
+        for thread in self.threads {
+            // It panicked: the panic has been reported, and there is nothing left to stop.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn make_facts(settings: Settings, incarnation: Incarnation) -> Result<Facts, StartError> {
+    let mut peer_doors = std::collections::BTreeMap::new();
+    for peer in settings.peers() {
+        let endpoint = &peer.peer;
+        let resolved = (endpoint.host(), endpoint.port()).to_socket_addrs();
+        let resolved = resolved.and_then(|mut addresses| {
+            addresses.next().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound))
+        });
+        let address = resolved.map_err(|source| StartError::Resolve {
+            node: peer.id.0,
+            endpoint: endpoint.to_string(),
+            source,
+        })?;
+        peer_doors.insert(peer.id, address);
+    }
+    Ok(Facts::new(settings, incarnation, clock::now(), peer_doors)?)
+}
+
+/// Opens everything that belongs to one CPU, on its own thread.
+fn open_cpu(
+    cpu: CpuId,
+    facts: Arc<Facts>,
+    shared: Arc<Shared>,
+    links: Vec<Link>,
+    bell: Arc<Bell>,
+) -> Result<Driver, StartError> {
+    if let Some(number) = facts.settings.node().cpus.pinned(usize::from(cpu.0)) {
+        driver::pin(number);
+    }
+    let settings = transport_settings(&facts.settings);
+    let choice = match facts.settings.node().io {
+        Io::Auto => IoChoice::Auto,
+        Io::Uring => IoChoice::Uring,
+        Io::Mio => IoChoice::Mio,
+    };
+    let (mut transport, choice) = transport::open(choice, &settings)?;
+    let _ = bell.waker.set(transport.waker());
+    let _ = shared.io.set(choice);
+    let mut state = Cpu::new(cpu, Arc::clone(&facts), Arc::clone(&shared), links, &settings);
+    for (door, kind, key) in [
+        (Door::Resp, DoorKind::Resp, "listen.resp"),
+        (Door::Native, DoorKind::Native, "listen.native"),
+        (Door::Peer, DoorKind::Peer, "listen.peer"),
+    ] {
+        for (address, port) in doors_of(&facts, door, cpu) {
+            let options = ListenOptions { port, ..ListenOptions::default() };
+            let listener = transport.listen(&address, options);
+            let listener =
+                listener.map_err(|source| StartError::Listen { address: address.to_string(), key, source })?;
+            state.add_door(listener, kind);
+        }
+    }
+    Ok(Driver::new(state, transport, bell, shared, facts.settings.node().poll))
+}
+
+/// Returns where one CPU listens: the base port, shared with the other CPUs, and its own.
+fn doors_of(facts: &Facts, door: Door, cpu: CpuId) -> Vec<(Address, PortSharing)> {
+    let listen = facts.settings.listen();
+    let sharing = if facts.cpu_count == 1 { PortSharing::Exclusive } else { PortSharing::Shared };
+    let mut doors = vec![
+        (Address::Tcp(listen.base(door)), sharing),
+        (Address::Tcp(listen.of_cpu(door, cpu)), PortSharing::Exclusive),
+    ];
+    // Sockets in the file system cannot be shared: the base one belongs to the first CPU.
+    if cpu == CpuId(0) {
+        doors.extend(listen.unix_socket(door, None).map(|path| (Address::Unix(path), PortSharing::Exclusive)));
+    }
+    doors.extend(listen.unix_socket(door, Some(cpu)).map(|path| (Address::Unix(path), PortSharing::Exclusive)));
+    doors
+}
+
+fn transport_settings(settings: &Settings) -> TransportSettings {
+    let clients = u32::try_from(settings.limits().clients_len_max).unwrap_or(u32::MAX);
+    let output = settings.limits().output_bytes_max;
+    let default = TransportSettings::default();
+    TransportSettings {
+        connections_max: clients.saturating_add(64).min(1 << 20),
+        send_bytes_max: output.max(default.send_high_bytes),
+        ..default
+    }
+}
+
+/// How long stopping may take beyond the time of a request.
+pub const STOP_GRACE: Duration = Duration::from_millis(500);

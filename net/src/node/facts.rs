@@ -1,0 +1,225 @@
+//! What every CPU of a node knows and nobody changes: who the node is, and the map of the cluster.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use quorate_engine::config::{Config as EngineConfig, ConfigError as EngineConfigError, Placement};
+use quorate_engine::config::{GroupConfig, Settings as EngineSettings};
+use quorate_engine::ids::{CpuId, GroupId, Incarnation, NodeId, ReplicaId};
+use quorate_engine::slots::SlotMap;
+use quorate_engine::time::Instant;
+
+use crate::config::{Door, Settings};
+use crate::transport::Address;
+use crate::{resp, wire};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Facts {
+    /// What the node was told.
+    pub settings: Settings,
+    /// This run of the node.
+    pub me: ReplicaId,
+    /// Where groups are.
+    pub placement: Placement,
+    /// CPUs of this node.
+    pub cpu_count: u16,
+    /// Digest of the settings that must be equal on all nodes.
+    pub fingerprint: u64,
+    /// When the node started, on the monotonic clock.
+    pub started: Instant,
+    /// Limits of the engine of one CPU.
+    pub engine: EngineSettings,
+    /// Base addresses of the peer doors of the other nodes.
+    peer_doors: BTreeMap<NodeId, SocketAddr>,
+    /// Addresses of all nodes at their doors for clients.
+    pub addresses: BTreeMap<NodeId, NodeAddresses>,
+}
+
+/// Where clients reach a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeAddresses {
+    /// Host, without a port.
+    pub host: String,
+    /// Base port of the RESP door.
+    pub resp_port: u16,
+    /// Base port of the native door.
+    pub native_port: u16,
+    /// Base port of the peer door.
+    pub peer_port: u16,
+}
+
+/// Why a node cannot be built from its settings.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FactsError {
+    /// The numbers of the cluster do not fit together.
+    #[error("replicas {replicas} and write_quorum {write_quorum} do not fit {nodes} nodes: list every other node under [[peers]]")]
+    Placement {
+        /// Nodes known.
+        nodes: usize,
+        /// Replicas wanted.
+        replicas: u8,
+        /// Quorum wanted.
+        write_quorum: u8,
+    },
+    /// A limit does not fit the engine.
+    #[error("with {cpus} CPUs: {error}")]
+    Engine {
+        /// CPUs that share the memory.
+        cpus: u16,
+        /// What does not fit.
+        error: EngineConfigError,
+    },
+}
+
+impl Facts {
+    /// Works out the facts.
+    ///
+    /// # Errors
+    /// If replicas, quorum and nodes do not fit together, or a limit is out of range once the memory is divided among
+    /// the CPUs.
+    pub fn new(
+        settings: Settings,
+        incarnation: Incarnation,
+        started: Instant,
+        peer_doors: BTreeMap<NodeId, SocketAddr>,
+    ) -> Result<Self, FactsError> {
+        let cluster = settings.cluster();
+        let nodes = settings.node_ids();
+        let slots = SlotMap::new(u32::from(cluster.partitions));
+        let (replicas, write_quorum) = (usize::from(cluster.replicas), usize::from(cluster.write_quorum));
+        let placement = slots.and_then(|slots| Placement::new(slots, nodes.clone(), replicas, write_quorum));
+        let placement = placement.ok_or(FactsError::Placement {
+            nodes: nodes.len(),
+            replicas: cluster.replicas,
+            write_quorum: cluster.write_quorum,
+        })?;
+        let cpu_count = settings.node().cpus.count();
+        let engine = engine_config(&settings, cpu_count)
+            .build()
+            .map_err(|error| FactsError::Engine { cpus: cpu_count, error })?;
+        let me = ReplicaId { node: settings.node().id, incarnation };
+        let fingerprint = fingerprint(&settings, &nodes);
+        let addresses = addresses(&settings);
+        Ok(Self { settings, me, placement, cpu_count, fingerprint, started, engine, peer_doors, addresses })
+    }
+
+    /// Returns the CPU of a node with `cpu_count` CPUs on which `group` lives.
+    #[must_use]
+    pub fn cpu_of(group: GroupId, cpu_count: u16) -> CpuId {
+        let cpu = group.0 % u32::from(cpu_count.max(1));
+        CpuId(u16::try_from(cpu).expect("below a 16-bit number"))
+    }
+
+    /// Returns the CPU of this node on which `group` lives, or where requests for it start their way to another node.
+    #[must_use]
+    pub fn home_of(&self, group: GroupId) -> CpuId {
+        Self::cpu_of(group, self.cpu_count)
+    }
+
+    /// Returns all groups of the cluster.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
+        (0..self.placement.slots().group_count()).map(GroupId)
+    }
+
+    /// Returns the groups that have a replica on one CPU of this node.
+    #[must_use]
+    pub fn groups_on(&self, cpu: CpuId) -> Vec<GroupConfig> {
+        self.groups()
+            .filter(|group| self.home_of(*group) == cpu)
+            .map(|group| self.placement.group(group))
+            .filter(|group| group.members.contains(&self.me.node))
+            .collect()
+    }
+
+    /// Whether CPU `ours` of this node and CPU `theirs` of a node with `their_count` CPUs have a group in common.
+    #[must_use]
+    pub fn are_connected(&self, ours: CpuId, theirs: CpuId, their_count: u16) -> bool {
+        self.groups().any(|group| self.home_of(group) == ours && Self::cpu_of(group, their_count) == theirs)
+    }
+
+    /// Returns where to reach one CPU of another node: its Unix socket if both share a folder, else its port.
+    #[must_use]
+    pub fn peer_door(&self, node: NodeId, cpu: CpuId) -> Option<Address> {
+        let peer = self.settings.peers().iter().find(|peer| peer.id == node)?;
+        if let Some(path) = peer.unix_socket(Door::Peer, Some(cpu)) {
+            return Some(Address::Unix(path));
+        }
+        let base = *self.peer_doors.get(&node)?;
+        let port = base.port().checked_add(1)?.checked_add(cpu.0)?;
+        Some(Address::Tcp(SocketAddr::new(base.ip(), port)))
+    }
+
+    /// Returns the limits of RESP requests.
+    #[must_use]
+    pub fn resp_limits(&self) -> resp::Limits {
+        let limits = self.settings.limits();
+        let default = resp::Limits::default();
+        let bulk_bytes_max = u32::try_from(limits.value_bytes_max.max(limits.key_bytes_max)).unwrap_or(u32::MAX);
+        resp::Limits {
+            args_max: u32::try_from(limits.arguments_len_max).unwrap_or(u32::MAX),
+            bulk_bytes_max,
+            request_bytes_max: default.request_bytes_max.max(bulk_bytes_max.saturating_mul(2)).min(1 << 30),
+            ..default
+        }
+    }
+
+    /// Returns the limits of frames.
+    #[must_use]
+    pub fn body_limits(&self) -> wire::BodyLimits {
+        wire::BodyLimits::DEFAULT
+    }
+}
+
+/// Divides what is set for the node among its CPUs.
+fn engine_config(settings: &Settings, cpu_count: u16) -> EngineConfig {
+    let limits = settings.limits();
+    let default = EngineConfig::default();
+    let share = |bytes: u64| usize::try_from(bytes / u64::from(cpu_count)).unwrap_or(usize::MAX);
+    // Whole segments.
+    let log_bytes = share(settings.node().log_bytes) / default.segment_bytes * default.segment_bytes;
+    EngineConfig {
+        log_bytes,
+        memory_bytes_max: share(settings.node().memory_bytes_max),
+        key_bytes_max: limits.key_bytes_max,
+        value_bytes_max: limits.value_bytes_max,
+        waiters_max: limits.waiters_len_max,
+        window_bytes: usize::try_from(settings.replication().window_bytes).unwrap_or(usize::MAX),
+        request_timeout: limits.request_timeout,
+        read_lease: settings.replication().read_lease,
+        ..default
+    }
+}
+
+/// Returns a number that differs, with near certainty, between nodes whose shared settings differ.
+fn fingerprint(settings: &Settings, nodes: &[NodeId]) -> u64 {
+    let cluster = settings.cluster();
+    let mut text = format!("{}|{}|{}|{}", cluster.id, cluster.partitions, cluster.replicas, cluster.write_quorum);
+    for node in nodes {
+        text.push_str(&format!("|{node}"));
+    }
+    let low = u64::from(crc32c::crc32c(text.as_bytes()));
+    text.push('!');
+    low | u64::from(crc32c::crc32c(text.as_bytes())) << 32
+}
+
+fn addresses(settings: &Settings) -> BTreeMap<NodeId, NodeAddresses> {
+    let listen = settings.listen();
+    let own = NodeAddresses {
+        host: listen.resp.ip().to_string(),
+        resp_port: listen.resp.port(),
+        native_port: listen.native.port(),
+        peer_port: listen.peer.port(),
+    };
+    let others = settings.peers().iter().map(|peer| {
+        let addresses = NodeAddresses {
+            host: peer.resp.host(),
+            resp_port: peer.resp.port(),
+            native_port: peer.native.port(),
+            peer_port: peer.peer.port(),
+        };
+        (peer.id, addresses)
+    });
+    others.chain([(settings.node().id, own)]).collect()
+}
