@@ -1,9 +1,10 @@
 //! The transport for systems without io_uring, and wherever it is refused: non-blocking calls, and epoll through `mio`.
 //!
-//! It tries the read before it polls. With few connections every turn reads each of them straight away: a read that finds
-//! nothing costs about as much as the poll that would have said so, and one that finds something has saved the poll.
-//! Then epoll is asked only every [`POLL_EVERY_TURNS`] turns for what reads do not show: new connections, sockets that
-//! take output again, wakes. With many connections every turn asks epoll without waiting and reads what it names.
+//! It tries the read before it polls. With up to `direct_reads_max` connections every turn reads each of them straight
+//! away: one that finds something has saved the poll. Then epoll is asked only every [`POLL_EVERY_TURNS`] turns for what
+//! reads do not show: new connections, sockets that take output again, wakes. With more connections every turn asks epoll
+//! without waiting and reads what it names, because a failing read costs twice an empty poll (300 and 150 ns on the
+//! machine where this was measured).
 //!
 //! ```text
 //!   dial ─► Dialling ─► Open ─► Lingering (ours ended, discards until theirs has) ─► Vacant

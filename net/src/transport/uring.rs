@@ -3,8 +3,8 @@
 //! One ring per thread. Receives and accepts are armed once and go on completing; bytes come in buffers that the kernel
 //! picks from a ring of them. A turn enters the kernel at most once to fetch, and not at all if the flag in shared memory
 //! says that nothing waits; it goes on entering while the flag stays set, because one call works on some twenty completions
-//! only. What the deliveries queued is submitted by one more call at the end of the turn, which also fetches what has come
-//! in meanwhile, so that under load a turn is one call.
+//! only. What the deliveries queued leaves at the end of the turn, one plain `send` for each connection; only what a socket
+//! has no room for is lent to the kernel. Sends as submissions were measured and are slower here: see `review_output`.
 //!
 //! The kernel owns what it was given until it says otherwise. Send buffers are moved into `KernelSend`, receive buffers
 //! are counted by `ReceiveBuffers`, and an ended connection keeps its index and descriptor until the last of its

@@ -94,9 +94,23 @@ impl UringTransport {
         }
     }
 
+    /// Sends what is queued. A plain call does it as long as the socket has room: on loopback it was 5 % of a write's
+    /// whole way faster than a submission, and no slower with 256 connections in a turn. What it leaves is lent to the
+    /// kernel, which sends it when there is room again.
     fn review_output(&mut self, index: u32, outbox: &mut Outbox) {
         outbox.note_high(index);
         let slot = &mut self.slots[index as usize];
+        if slot.send.is_free()
+            && !outbox.output(index).is_empty()
+            && let Some(socket) = &slot.socket
+        {
+            self.stats.syscalls += 1;
+            // An error is reported again by the submission that follows.
+            if let Ok(count) = socket.send_with_flags(outbox.output(index), SEND_FLAGS | libc::MSG_DONTWAIT) {
+                self.stats.bytes_sent += count as u64;
+                outbox.advance_output(index, count);
+            }
+        }
         if slot.send.is_loaded() || (slot.send.is_free() && !outbox.output(index).is_empty()) {
             slot.wants.send = true;
             self.line_up(index);
