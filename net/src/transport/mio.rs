@@ -189,7 +189,7 @@ impl MioTransport {
         let end = retries.chain(until).chain(self.grace.next_end(outbox)).min()?;
         let left = end.since(clock::now());
         // Whole milliseconds, rounded up, so that a timer is never found early and asked for again and again.
-        Some(Duration::from_millis(u64::try_from(left.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)))
+        Some(Duration::from_millis(u64::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)))
     }
 }
 
