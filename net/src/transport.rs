@@ -38,7 +38,7 @@ mod outbox;
 mod pending;
 mod settings;
 mod socket;
-#[cfg(target_os = "linux")]
+#[cfg_attr(not(target_os = "linux"), path = "transport/no_uring.rs")]
 mod uring;
 mod waker;
 
@@ -48,7 +48,6 @@ pub use buffer::SendBuffer;
 pub use outbox::{Close, ConnId, Outbox, Refused};
 pub use settings::{ACCEPT_RETRY, CLOSE_GRACE, SettingsError, TransportSettings};
 pub use socket::ListenError;
-#[cfg(target_os = "linux")]
 pub use uring::{UringRefusal, UringTransport};
 pub use waker::Waker;
 

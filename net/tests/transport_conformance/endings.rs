@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 
 use quorate::transport::{Address, Close, CloseReason, ConnId, IoChoice, TransportSettings, Wait};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::on_both_transports;
 use crate::party::{AtEnd, Manner, Pair, Party, pattern, tiny};
@@ -14,11 +14,14 @@ on_both_transports!(
     closing_now_at_any_step_is_heard_once_by_both,
     closing_after_flush_at_any_step_loses_nothing_that_was_queued,
     closing_before_the_first_turn_never_connects,
+    closing_before_the_connection_stands_gives_it_up,
     closing_while_reading_is_paused_is_heard,
+    closing_after_the_peer_ended_during_a_pause,
     closing_with_a_send_that_does_not_end,
     closing_twice_is_closing_once,
     the_last_words_arrive_although_input_is_unread,
     a_peer_that_takes_nothing_is_given_up_on,
+    a_peer_that_never_ends_is_given_up_on,
     half_closed_peers_get_their_answers,
     whoever_stays_after_the_end_may_still_speak,
     a_reset_is_a_broken_connection,
@@ -71,6 +74,42 @@ fn closing_before_the_first_turn_never_connects(io: IoChoice) {
     pair.run_until("closed", |pair| pair.client.closed(conn).is_some());
     assert!(!pair.client.story(conn).is_connected);
     assert_eq!(pair.client.closed(conn), Some(CloseReason::Asked));
+    pair.finish();
+}
+
+/// A listener whose queue is full lets the next ones wait.
+fn closing_before_the_connection_stands_gives_it_up(io: IoChoice) {
+    let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    full.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    full.listen(0).unwrap();
+    let address = Address::Tcp(full.local_addr().unwrap().as_socket().unwrap());
+    let mut party = Party::new(io, &tiny(), Manner::Keep);
+    let first: Vec<_> = (0..4).map(|_| party.app.connect(&address)).collect();
+    for _ in 0..200 {
+        party.turn(Wait::No);
+    }
+    let waiting: Vec<_> = first.into_iter().filter(|&conn| !party.story(conn).is_connected).collect();
+    assert!(waiting.len() >= 2, "the queue took everybody");
+    for &conn in &waiting {
+        party.app.outbox.send(conn, b"never sent").unwrap();
+        party.app.outbox.close(conn, Close::Now);
+    }
+    party.run_until("given up", |party| waiting.iter().all(|&conn| party.closed(conn).is_some()));
+    assert!(waiting.iter().all(|&conn| party.closed(conn) == Some(CloseReason::Asked)));
+    party.finish();
+}
+
+fn closing_after_the_peer_ended_during_a_pause(io: IoChoice) {
+    let mut pair = Pair::new(io, &tiny(), Manner::Keep);
+    let (client, server) = pair.connect();
+    pair.server.app.pause(server);
+    pair.client.app.outbox.send(client, b"unheard").unwrap();
+    pair.client.app.outbox.close(client, Close::AfterFlush);
+    pair.run_a_while();
+    pair.server.app.outbox.send(server, b"last word").unwrap();
+    pair.server.app.outbox.close(server, Close::AfterFlush);
+    pair.run_until("both closed", |pair| pair.server.closed(server).is_some() && pair.client.closed(client).is_some());
+    assert_eq!(pair.server.story(server).received_bytes, 0);
     pair.finish();
 }
 
@@ -141,6 +180,23 @@ fn a_peer_that_takes_nothing_is_given_up_on(io: IoChoice) {
     assert_eq!(server.closed(conn), Some(CloseReason::Asked));
     server.finish();
     drop(raw);
+}
+
+fn a_peer_that_never_ends_is_given_up_on(io: IoChoice) {
+    let mut server = Party::new(io, &tiny(), Manner::Keep);
+    let mut raw = Raw::connect(&mut server);
+    let conn = server.app.accepted[0];
+    server.app.outbox.send(conn, b"goodbye").unwrap();
+    server.app.outbox.close(conn, Close::AfterFlush);
+    assert_eq!(raw.read_to_end(&mut server), b"goodbye");
+    server.run_until("closed is said", |server| server.closed(conn).is_some());
+    // The place comes back although the peer keeps its side open, and goes on sending.
+    server.run_until("patience ends", |server| {
+        // It may fail: then the server has given up on it.
+        let _ = raw.stream.write(b"still here");
+        server.app.outbox.connection_count() == 0
+    });
+    server.finish();
 }
 
 fn half_closed_peers_get_their_answers(io: IoChoice) {

@@ -372,7 +372,7 @@ pub(crate) fn pattern(seed: u64, len: usize) -> Vec<u8> {
 }
 
 /// A number below `bound` from a small deterministic generator.
-pub(crate) fn below(state: &mut u64, bound: u64) -> u64 {
+pub(crate) fn below(state: &mut u64, bound: usize) -> usize {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*state >> 33) % bound
+    usize::try_from(*state >> 33).expect("31 bits") % bound
 }

@@ -36,7 +36,7 @@ fn echo_random_sizes(mut pair: Pair, total: usize) {
     let mut random = 42;
     let mut next = 0;
     while next < sent.len() {
-        let size = (1 + below(&mut random, 5_000) as usize).min(sent.len() - next);
+        let size = (1 + below(&mut random, 5_000)).min(sent.len() - next);
         pair.client.app.outbox.send(conn, &sent[next..next + size]).unwrap();
         next += size;
         pair.client.turn(quorate::transport::Wait::No);

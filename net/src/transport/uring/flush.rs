@@ -105,10 +105,16 @@ impl UringTransport {
             && let Some(socket) = &slot.socket
         {
             self.stats.syscalls += 1;
-            // An error is reported again by the submission that follows.
-            if let Ok(count) = socket.send_with_flags(outbox.output(index), SEND_FLAGS | libc::MSG_DONTWAIT) {
-                self.stats.bytes_sent += count as u64;
-                outbox.advance_output(index, count);
+            match socket.send_with_flags(outbox.output(index), SEND_FLAGS | libc::MSG_DONTWAIT) {
+                Ok(count) => {
+                    self.stats.bytes_sent += count as u64;
+                    outbox.advance_output(index, count);
+                }
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error) => {
+                    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                    return self.finish(index, CloseReason::Broken { errno });
+                }
             }
         }
         if slot.send.is_loaded() || (slot.send.is_free() && !outbox.output(index).is_empty()) {
@@ -294,6 +300,9 @@ impl UringTransport {
     fn close_after_flush(&mut self, index: u32, outbox: &mut Outbox) {
         self.review_output(index, outbox);
         let slot = &mut self.slots[index as usize];
+        if slot.stage != Stage::Open {
+            return;
+        }
         if !slot.send.is_free() || !outbox.output(index).is_empty() {
             return self.be_patient(index);
         }

@@ -80,23 +80,25 @@ impl Ring {
     /// # Errors
     /// What the kernel says to the plainest one.
     pub(super) fn open(submission_entries: u32, completion_entries: u32) -> io::Result<Self> {
-        let build = |setup: Setup| {
-            let mut builder = IoUring::builder();
-            builder.setup_cqsize(completion_entries).setup_clamp();
-            match setup {
-                Setup::Deferred => {
-                    builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all();
-                }
-                Setup::Cooperative => {
-                    builder.setup_coop_taskrun().setup_taskrun_flag().setup_submit_all();
-                }
-                Setup::Plain => {}
+        Self::open_as(Setup::Deferred, submission_entries, completion_entries)
+            .or_else(|_| Self::open_as(Setup::Cooperative, submission_entries, completion_entries))
+            .or_else(|_| Self::open_as(Setup::Plain, submission_entries, completion_entries))
+    }
+
+    /// Sets up a ring in one way.
+    pub(super) fn open_as(setup: Setup, submission_entries: u32, completion_entries: u32) -> io::Result<Self> {
+        let mut builder = IoUring::builder();
+        builder.setup_cqsize(completion_entries).setup_clamp();
+        match setup {
+            Setup::Deferred => {
+                builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all();
             }
-            builder.build(submission_entries).map(|ring| (ring, setup))
-        };
-        let (ring, setup) =
-            build(Setup::Deferred).or_else(|_| build(Setup::Cooperative)).or_else(|_| build(Setup::Plain))?;
-        let mut ring = Self { ring, setup, registered: None };
+            Setup::Cooperative => {
+                builder.setup_coop_taskrun().setup_taskrun_flag().setup_submit_all();
+            }
+            Setup::Plain => {}
+        }
+        let mut ring = Self { ring: builder.build(submission_entries)?, setup, registered: None };
         ring.registered = ring.register_descriptor();
         Ok(ring)
     }
