@@ -38,6 +38,8 @@ mod outbox;
 mod pending;
 mod settings;
 mod socket;
+#[cfg_attr(not(target_os = "linux"), path = "transport/no_uring.rs")]
+mod uring;
 mod waker;
 
 pub use self::mio::MioTransport;
@@ -46,6 +48,7 @@ pub use buffer::SendBuffer;
 pub use outbox::{Close, ConnId, Outbox, Refused};
 pub use settings::{ACCEPT_RETRY, CLOSE_GRACE, SettingsError, TransportSettings};
 pub use socket::ListenError;
+pub use uring::{UringRefusal, UringTransport};
 pub use waker::Waker;
 
 /// What the loop of one CPU does with what its transport brings.
@@ -191,29 +194,49 @@ pub enum OpenError {
     /// A setting is out of range.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// io_uring was asked for and cannot be used.
+    #[error("{refusal}; allow it, or choose io = \"auto\" or \"mio\"")]
+    Uring {
+        /// What is missing.
+        refusal: UringRefusal,
+    },
     /// The system gives no descriptors or no memory.
-    #[error("cannot set up readiness-based input and output; see the limit on open files (ulimit -n)")]
+    #[error("cannot set up readiness-based input and output: {source}; see the limit on open files (ulimit -n)")]
     Mio {
         /// What the system said.
         source: std::io::Error,
     },
 }
 
-/// Opens a transport on the thread that will use it.
+/// Opens a transport on the thread that will use it. io_uring is tried out before it is chosen, never assumed.
 ///
 /// # Errors
-/// `Settings` for a value out of range, `Mio` if the system has no descriptors left.
+/// `Settings` for a value out of range, `Uring` if it was asked for and is refused, `Mio` if the system has no
+/// descriptors left.
 pub fn open(choice: IoChoice, settings: &TransportSettings) -> Result<(AnyTransport, Choice), OpenError> {
     settings.check()?;
-    let _ = choice;
+    if choice == IoChoice::Mio {
+        return open_mio(settings, "asked for".to_owned());
+    }
+    match (uring::open(settings), choice) {
+        (Ok((transport, reason)), _) => {
+            Ok((AnyTransport::Uring(Box::new(transport)), Choice { driver: "io_uring", reason }))
+        }
+        (Err(refusal), IoChoice::Uring) => Err(OpenError::Uring { refusal }),
+        (Err(refusal), _) => open_mio(settings, refusal.to_string()),
+    }
+}
+
+fn open_mio(settings: &TransportSettings, reason: String) -> Result<(AnyTransport, Choice), OpenError> {
     let transport = MioTransport::open(settings).map_err(|source| OpenError::Mio { source })?;
-    Ok((AnyTransport::Mio(Box::new(transport)), Choice { driver: "mio", reason: "asked for".to_owned() }))
+    Ok((AnyTransport::Mio(Box::new(transport)), Choice { driver: "mio", reason }))
 }
 
 /// The transport of one CPU. Both implementations behave alike, which one suite of tests checks.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum AnyTransport {
+    /// Over io_uring. Elsewhere than on Linux it cannot be made.
+    Uring(Box<UringTransport>),
     /// Over readiness.
     Mio(Box<MioTransport>),
 }
@@ -221,10 +244,12 @@ pub enum AnyTransport {
 impl AnyTransport {
     /// Flushes, fetches, delivers and flushes again; see the module's text.
     ///
-    /// Cost: with nothing to do and `Wait::No`, see the implementation's module text. No allocation once buffers have
-    /// grown to what the load needs.
+    /// Cost: an empty turn with [`Wait::No`] is a few loads and no system call over io_uring, and over readiness one
+    /// failing read for each of a few connections or one poll for many. No allocation once the buffers have grown to what
+    /// the load needs.
     pub fn turn<H: Handler>(&mut self, handler: &mut H, wait: Wait) -> TurnStats {
         match self {
+            Self::Uring(transport) => transport.turn(handler, wait),
             Self::Mio(transport) => transport.turn(handler, wait),
         }
     }
@@ -235,6 +260,7 @@ impl AnyTransport {
     /// `Taken`, `Denied`, `NotLocal`, or `Failed` with what the system said.
     pub fn listen(&mut self, address: &Address, options: ListenOptions) -> Result<ListenerId, ListenError> {
         match self {
+            Self::Uring(transport) => transport.listen(address, options),
             Self::Mio(transport) => transport.listen(address, options),
         }
     }
@@ -243,13 +269,15 @@ impl AnyTransport {
     #[must_use]
     pub fn local_address(&self, listener: ListenerId) -> Option<&Address> {
         match self {
+            Self::Uring(transport) => transport.local_address(listener),
             Self::Mio(transport) => transport.local_address(listener),
         }
     }
 
-    /// Stops listening; accepted connections stay.
+    /// Stops listening, at the latest in the next turn; accepted connections stay.
     pub fn stop_listening(&mut self, listener: ListenerId) {
         match self {
+            Self::Uring(transport) => transport.stop_listening(listener),
             Self::Mio(transport) => transport.stop_listening(listener),
         }
     }
@@ -258,6 +286,7 @@ impl AnyTransport {
     #[must_use]
     pub fn waker(&self) -> Waker {
         match self {
+            Self::Uring(transport) => transport.waker(),
             Self::Mio(transport) => transport.waker(),
         }
     }

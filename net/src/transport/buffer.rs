@@ -1,8 +1,11 @@
-//! Send buffers: where encoders write, and where the bytes stay until the kernel has them.
+//! Send buffers: where encoders write, and who may touch the bytes until the kernel has them.
 //!
 //! A connection holds a buffer only while something is queued on it. A buffer that has been emptied goes back to a pool
 //! and comes out of it first, warm in the cache, so ten thousand idle connections hold none and a busy one does not
 //! allocate once it has grown to what its turns need.
+//!
+//! A transport that copies bytes into the kernel sends them straight from the [`SendBuffer`]. One that lends them to the
+//! kernel moves the memory into a [`KernelSend`], and new output goes to another buffer meanwhile.
 //!
 //! # Bounds
 //! [`BufferPool`] keeps at most [`POOL_BYTES_MAX`] of idle capacity and no single buffer above
@@ -149,6 +152,117 @@ impl BufferPool {
     }
 }
 
+/// The bytes of one send, and who may touch them.
+///
+/// ```text
+///          load          submit             complete
+///   Free ──────► Loaded ────────► Submitted ─────────► Loaded (short: the rest is sent again) or Free
+///                                     │ orphan                       complete
+///                                     └───────► Orphaned ─────────────────────► Free
+/// ```
+///
+/// While `Submitted` or `Orphaned`, the kernel may read the bytes at any time: they are neither changed nor freed, and the
+/// vector that owns them is only moved, which leaves them where they are.
+#[cfg(target_os = "linux")]
+#[derive(Debug, Default)]
+pub(super) enum KernelSend {
+    /// There is nothing to send.
+    #[default]
+    Free,
+    /// Ours: these bytes are to be submitted.
+    Loaded(Sending),
+    /// The kernel's, until its completion.
+    Submitted(Sending),
+    /// The kernel's until its completion, which nobody waits for: the connection is being closed.
+    Orphaned(Sending),
+}
+
+/// A whole output and how much of it is sent.
+#[cfg(target_os = "linux")]
+#[derive(Debug, Default)]
+pub(super) struct Sending {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+/// What a completion leaves to do.
+#[cfg(target_os = "linux")]
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// The send was short: submit the rest.
+    Partly,
+    /// All of it is sent, or nobody wants the rest: here is the memory.
+    All(Vec<u8>),
+}
+
+#[cfg(target_os = "linux")]
+impl KernelSend {
+    /// Most bytes of one submission; the rest counts as a short send.
+    const SEND_BYTES_MAX: usize = 1 << 30;
+
+    pub(super) fn is_free(&self) -> bool {
+        matches!(self, Self::Free)
+    }
+
+    pub(super) fn is_loaded(&self) -> bool {
+        matches!(self, Self::Loaded(_))
+    }
+
+    /// Takes the bytes to send; those before `sent` are sent already.
+    pub(super) fn load(&mut self, bytes: Vec<u8>, sent: usize) {
+        assert!(self.is_free(), "a second send was loaded over {self:?}");
+        assert!(sent < bytes.len(), "an empty send was loaded");
+        *self = Self::Loaded(Sending { bytes, sent });
+    }
+
+    /// Gives the bytes to the kernel: where they are and how many. They stay there until `complete`.
+    pub(super) fn submit(&mut self) -> (*const u8, u32) {
+        let Self::Loaded(sending) = std::mem::take(self) else { panic!("a send was submitted that is not loaded") };
+        let rest = &sending.bytes[sending.sent..];
+        let len = u32::try_from(rest.len().min(Self::SEND_BYTES_MAX)).expect("cut to 30 bits");
+        let start = rest.as_ptr();
+        *self = Self::Submitted(sending);
+        (start, len)
+    }
+
+    /// Notes that nobody waits for the rest. Returns the memory if the kernel does not have it.
+    pub(super) fn orphan(&mut self) -> Option<Vec<u8>> {
+        match std::mem::take(self) {
+            Self::Free => None,
+            Self::Loaded(sending) => Some(sending.bytes),
+            Self::Submitted(sending) | Self::Orphaned(sending) => {
+                *self = Self::Orphaned(sending);
+                None
+            }
+        }
+    }
+
+    /// Takes the bytes back from the kernel, which has sent `count` of them.
+    pub(super) fn complete(&mut self, count: usize) -> Sent {
+        match std::mem::take(self) {
+            Self::Submitted(mut sending) => {
+                sending.sent += count;
+                assert!(sending.sent <= sending.bytes.len(), "{count} more bytes were sent than submitted");
+                if sending.sent == sending.bytes.len() {
+                    return Sent::All(sending.bytes);
+                }
+                *self = Self::Loaded(sending);
+                Sent::Partly
+            }
+            Self::Orphaned(sending) => Sent::All(sending.bytes),
+            state @ (Self::Free | Self::Loaded(_)) => panic!("a send completed twice: {state:?}"),
+        }
+    }
+
+    /// Leaves the bytes to the kernel for ever. Only for a ring that does not give them back.
+    pub(super) fn leak(self) {
+        match self {
+            Self::Submitted(sending) | Self::Orphaned(sending) => std::mem::forget(sending),
+            Self::Free | Self::Loaded(_) => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,5 +302,34 @@ mod tests {
         assert!(pool.idle_bytes <= POOL_BYTES_MAX);
         pool.put(Vec::with_capacity(POOLED_BUFFER_BYTES_MAX + 1));
         assert!(pool.idle.iter().all(|buffer| buffer.capacity() <= POOLED_BUFFER_BYTES_MAX));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_short_send_continues_and_its_memory_comes_back_once() {
+        let mut send = KernelSend::default();
+        send.load(b"xxabcdef".to_vec(), 2);
+        let (start, len) = send.submit();
+        assert_eq!(len, 6);
+        assert_eq!(send.complete(4), Sent::Partly);
+        let (rest, len) = send.submit();
+        assert_eq!((rest, len), (start.wrapping_add(4), 2));
+        assert_eq!(send.complete(2), Sent::All(b"xxabcdef".to_vec()));
+        assert!(send.is_free());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_orphaned_send_keeps_its_memory_until_the_kernel_is_done() {
+        let mut send = KernelSend::default();
+        send.load(b"abc".to_vec(), 0);
+        send.submit();
+        assert_eq!(send.orphan(), None);
+        assert_eq!(send.orphan(), None);
+        assert_eq!(send.complete(0), Sent::All(b"abc".to_vec()));
+
+        send.load(b"never submitted".to_vec(), 0);
+        assert!(send.orphan().is_some());
+        assert!(send.is_free());
     }
 }

@@ -319,6 +319,7 @@ impl Outbox {
 
     /// Takes the whole output at `index`, and where in it the unsent part begins, to hand it to the kernel. It stays
     /// counted as queued until [`record_sent`](Self::record_sent).
+    #[cfg(target_os = "linux")]
     pub(super) fn lend_output(&mut self, index: u32) -> (Vec<u8>, usize) {
         let entry = &mut self.entries[index as usize];
         entry.lent += entry.output.len();
@@ -326,6 +327,7 @@ impl Outbox {
     }
 
     /// Notes that `count` lent bytes are sent.
+    #[cfg(target_os = "linux")]
     pub(super) fn record_sent(&mut self, index: u32, count: usize) {
         let entry = &mut self.entries[index as usize];
         assert!(count <= entry.lent, "{count} bytes sent of {} lent", entry.lent);
@@ -333,6 +335,7 @@ impl Outbox {
     }
 
     /// Takes back the memory of a lent output.
+    #[cfg(target_os = "linux")]
     pub(super) fn recycle(&mut self, memory: Vec<u8>) {
         self.pool.put(memory);
     }

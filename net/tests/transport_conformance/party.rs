@@ -8,7 +8,7 @@ use std::fmt;
 
 use quorate::clock;
 use quorate::transport::{
-    Address, AnyTransport, CloseReason, ConnId, Handler, IoChoice, ListenOptions, ListenerId, Outbox, PeerAddr,
+    Address, AnyTransport, Close, CloseReason, ConnId, Handler, IoChoice, ListenOptions, ListenerId, Outbox, PeerAddr,
     TransportSettings, TurnStats, Wait,
 };
 use quorate_engine::time::Instant;
@@ -153,7 +153,7 @@ impl Handler for App {
         story.ended += 1;
         assert_eq!(story.ended, 1);
         if at_end == AtEnd::Close {
-            self.outbox.close(conn, quorate::transport::Close::AfterFlush);
+            self.outbox.close(conn, Close::AfterFlush);
         }
     }
 
@@ -219,6 +219,24 @@ impl Party {
         self.story(conn).closed
     }
 
+    /// Closes what is open, and checks that every connection is heard to be closed and given back.
+    pub(crate) fn finish(&mut self) {
+        self.close_all();
+        self.run_until("the end", |party| party.is_finished());
+    }
+
+    fn close_all(&mut self) {
+        for (&conn, story) in &self.app.stories {
+            if story.closed.is_none() {
+                self.app.outbox.close(conn, Close::Now);
+            }
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.app.outbox.connection_count() == 0 && self.app.stories.values().all(|story| story.closed.is_some())
+    }
+
     /// Turns until `is_done`, alone.
     pub(crate) fn run_until(&mut self, what: &str, mut is_done: impl FnMut(&mut Self) -> bool) {
         for round in 0..ROUNDS_MAX {
@@ -272,6 +290,26 @@ impl Pair {
             }
         }
         panic!("{what} did not happen: {self}");
+    }
+
+    /// `turns` turns, the client's first.
+    pub(crate) fn alternate(&mut self, turns: usize) {
+        for turn in 0..turns {
+            if turn % 2 == 0 {
+                self.client.turn(Wait::No);
+            } else {
+                self.server.turn(Wait::No);
+            }
+        }
+    }
+
+    /// As [`Party::finish`], both together.
+    pub(crate) fn finish(&mut self) {
+        self.client.close_all();
+        self.run_until("the end", |pair| {
+            pair.server.close_all();
+            pair.client.is_finished() && pair.server.is_finished()
+        });
     }
 
     /// Some turns of both, for what must not happen.
@@ -334,7 +372,7 @@ pub(crate) fn pattern(seed: u64, len: usize) -> Vec<u8> {
 }
 
 /// A number below `bound` from a small deterministic generator.
-pub(crate) fn below(state: &mut u64, bound: u64) -> u64 {
+pub(crate) fn below(state: &mut u64, bound: usize) -> usize {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*state >> 33) % bound
+    usize::try_from(*state >> 33).expect("31 bits") % bound
 }

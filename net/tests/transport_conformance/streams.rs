@@ -36,7 +36,7 @@ fn echo_random_sizes(mut pair: Pair, total: usize) {
     let mut random = 42;
     let mut next = 0;
     while next < sent.len() {
-        let size = (1 + below(&mut random, 5_000) as usize).min(sent.len() - next);
+        let size = (1 + below(&mut random, 5_000)).min(sent.len() - next);
         pair.client.app.outbox.send(conn, &sent[next..next + size]).unwrap();
         next += size;
         pair.client.turn(quorate::transport::Wait::No);
@@ -44,6 +44,7 @@ fn echo_random_sizes(mut pair: Pair, total: usize) {
     }
     pair.run_until("the whole echo", |pair| pair.client.story(conn).received_bytes >= sent.len() as u64);
     assert!(pair.client.story(conn).received == sent, "other bytes came back than were sent");
+    pair.finish();
 }
 
 fn many_connections_share_four_receive_buffers(io: IoChoice) {
@@ -69,4 +70,5 @@ fn echo_on_many(mut pair: Pair, connections: usize, each: usize) {
         assert!(pair.client.story(conn).received == pattern(seed, each), "{conn:?} got bytes of another connection");
     }
     assert_eq!(pair.server.app.accepted.len(), connections);
+    pair.finish();
 }
