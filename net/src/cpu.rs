@@ -18,8 +18,10 @@
 //! Single owner. Other CPUs reach it through its links and its bell only.
 
 mod bus;
+mod cluster;
 mod ending;
 mod front;
+mod info;
 mod links;
 mod native;
 mod peers;
@@ -28,11 +30,9 @@ mod replies;
 mod requests;
 mod resp;
 mod server;
-mod view;
-mod info;
-mod cluster;
 mod status;
 mod subscribe;
+mod view;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -58,9 +58,9 @@ use links::RecordKind;
 use peers::Change;
 use requests::{Effect, Executor, Key, Origin, Underway};
 
+pub(crate) use front::DoorKind;
 pub(crate) use links::{Bell, Link};
 pub(crate) use pubsub::Channels;
-pub(crate) use front::DoorKind;
 
 /// How much longer than the leader a node waits for the answer of another one before it gives up.
 const EXECUTOR_GRACE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -253,7 +253,8 @@ impl Cpu {
     fn handle_record(&mut self, kind: RecordKind, bytes: &[u8]) {
         let (cpu, bytes) = bus::sender(bytes);
         let limits = self.front.facts.body_limits();
-        let (frame, _) = wire::decode(bytes, wire::Stage::Peer, &limits).expect("CPUs of one process send whole frames");
+        let (frame, _) =
+            wire::decode(bytes, wire::Stage::Peer, &limits).expect("CPUs of one process send whole frames");
         match (kind, frame.body) {
             (RecordKind::Frame, wire::Body::Reply(reply)) => {
                 let ending = Ending::from_reply(frame.about, &reply);
@@ -296,7 +297,12 @@ impl Cpu {
             self.front.lose_executor(Executor::Node(lost.node));
         }
         if let Some(connected) = connected {
-            tracing::info!(cpu = self.front.id.0, node = connected.node.0, incarnation = connected.incarnation.0, "connected to node");
+            tracing::info!(
+                cpu = self.front.id.0,
+                node = connected.node.0,
+                incarnation = connected.incarnation.0,
+                "connected to node"
+            );
             for output in self.engine.handle(now, Input::PeerConnected(connected)) {
                 self.front.perform(output);
             }

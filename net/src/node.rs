@@ -57,35 +57,35 @@ pub(crate) struct Shared {
 impl Shared {
     /// Returns the counters of one CPU.
     #[must_use]
-    pub fn counters(&self, cpu: CpuId) -> &Counters {
+    pub(crate) fn counters(&self, cpu: CpuId) -> &Counters {
         &self.counters[usize::from(cpu.0)]
     }
 
     /// Returns the counters of all CPUs.
-    pub fn all_counters(&self) -> impl Iterator<Item = &Counters> {
+    pub(crate) fn all_counters(&self) -> impl Iterator<Item = &Counters> {
         self.counters.iter().map(|counters| &**counters)
     }
 
     /// Holds commands back; a pause that is longer stays.
-    pub fn pause(&self, pause: Pause) {
+    pub(crate) fn pause(&self, pause: Pause) {
         self.is_pause_for_writes.store(pause.is_writes_only, Ordering::Relaxed);
         self.pause_until_us.fetch_max(pause.until_us, Ordering::Relaxed);
     }
 
     /// Ends a pause.
-    pub fn unpause(&self) {
+    pub(crate) fn unpause(&self) {
         self.pause_until_us.store(0, Ordering::Relaxed);
     }
 
     /// Whether a pause holds a command back at `now_us`, microseconds since the Unix epoch.
     #[must_use]
-    pub fn pause_holds(&self, is_write: bool, now_us: u64) -> bool {
+    pub(crate) fn pause_holds(&self, is_write: bool, now_us: u64) -> bool {
         self.pause_until_us.load(Ordering::Relaxed) > now_us
             && (is_write || !self.is_pause_for_writes.load(Ordering::Relaxed))
     }
 
     /// Returns the sum of one counter over all CPUs.
-    pub fn sum(&self, counter: impl Fn(&Counters) -> &AtomicU64) -> u64 {
+    pub(crate) fn sum(&self, counter: impl Fn(&Counters) -> &AtomicU64) -> u64 {
         self.all_counters().map(|counters| counter(counters).load(Ordering::Relaxed)).sum()
     }
 }
@@ -176,7 +176,9 @@ impl Node {
         let shared = Arc::new(Shared {
             clients: DashMap::new(),
             channels: Channels::default(),
-            password: RwLock::new(facts.settings.security().requirepass.as_ref().map(|secret| Password::new(secret.expose().as_bytes()))),
+            password: RwLock::new(
+                facts.settings.security().requirepass.as_ref().map(|secret| Password::new(secret.expose().as_bytes())),
+            ),
             kills: Mutex::new(Vec::new()),
             kill_count: AtomicU64::new(0),
             denials: Mutex::new(VecDeque::new()),

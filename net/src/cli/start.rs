@@ -80,4 +80,3 @@ fn announce(node: &Node, settings: &Settings) {
         );
     }
 }
-

@@ -73,7 +73,9 @@ impl<'a> Ending<'a> {
             Outcome::Refused(ref refusal) => Self::Failed(refusal.into()),
             Outcome::Unknown { id } => Self::Failed(Failed::unknown(
                 RefusalCode::Timeout,
-                format!("UNKNOWN entry {id} of group {group} was appended and not confirmed in time; it may still take effect"),
+                format!(
+                    "UNKNOWN entry {id} of group {group} was appended and not confirmed in time; it may still take effect"
+                ),
             )),
         }
     }

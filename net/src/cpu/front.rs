@@ -9,8 +9,8 @@ use quorate_engine::message::Message;
 use quorate_engine::output::Event;
 use quorate_engine::time::Instant;
 
-use crate::node::facts::Facts;
 use crate::node::Shared;
+use crate::node::facts::Facts;
 use crate::transport::{Close, CloseReason, ConnId, ListenerId, Outbox, PeerAddr, TransportSettings};
 use crate::wire::{self, About, FrameReader, Level, Publish, RefusalCode, RequestHead, Stage};
 
@@ -271,7 +271,9 @@ impl Front {
 
     pub(super) fn pass_to_cpu(&mut self, origin: Origin, cpu: CpuId, kind: RecordKind, task: &Task<'_>) {
         let Task { group, effect, .. } = *task;
-        let Some(key) = self.add_request(Underway { origin, executor: Executor::Cpu(cpu), effect, group }) else { return };
+        let Some(key) = self.add_request(Underway { origin, executor: Executor::Cpu(cpu), effect, group }) else {
+            return;
+        };
         let mut scratch = core::mem::take(&mut self.scratch);
         bus::mark(&mut scratch, self.id);
         wire::encode_request_bytes(&mut scratch, about_of(task), &head_of(key, task, task.hops), task.command);
@@ -294,7 +296,9 @@ impl Front {
             let failed = Failed::never(RefusalCode::Unavailable, [1, 0], text);
             return self.finish(origin, &Ending::Failed(failed));
         };
-        let Some(key) = self.add_request(Underway { origin, executor: Executor::Node(node), effect, group }) else { return };
+        let Some(key) = self.add_request(Underway { origin, executor: Executor::Node(node), effect, group }) else {
+            return;
+        };
         match self.outbox.buffer(conn) {
             Ok(buffer) => {
                 let head = head_of(key, task, task.hops + 1);
@@ -518,7 +522,11 @@ impl Front {
 }
 
 fn overload(what: &str) -> Failed {
-    Failed::never(RefusalCode::Overload, [1000, 0], format!("OVERLOAD 1000 retry after so many microseconds: {what} is full"))
+    Failed::never(
+        RefusalCode::Overload,
+        [1000, 0],
+        format!("OVERLOAD 1000 retry after so many microseconds: {what} is full"),
+    )
 }
 
 fn about_of(task: &Task<'_>) -> About {

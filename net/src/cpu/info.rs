@@ -64,7 +64,12 @@ fn server(text: &mut String, front: &Front, _: &Engine) {
     line(text, format_args!("uptime_in_days:{}", uptime / 86_400));
     line(text, format_args!("quorate_cluster:{}", facts.settings.cluster().id));
     line(text, format_args!("quorate_node:{}", facts.me.node));
-    line(text, format_args!("quorate_durability:memory: an acknowledged write is in the memory of a write quorum of processes"));
+    line(
+        text,
+        format_args!(
+            "quorate_durability:memory: an acknowledged write is in the memory of a write quorum of processes"
+        ),
+    );
 }
 
 fn clients(text: &mut String, front: &Front, _: &Engine) {
@@ -137,5 +142,8 @@ fn quorum(text: &mut String, front: &Front, engine: &Engine) {
     line(text, format_args!("quorum_write_quorum:{}", front.facts.placement.write_quorum()));
     line(text, format_args!("quorum_groups_led_on_this_cpu:{}", led.count()));
     line(text, format_args!("quorum_groups_serving_on_this_cpu:{serving}"));
-    line(text, format_args!("quorum_waiting_on_this_cpu:{}", groups.iter().map(|group| group.waiter_count).sum::<usize>()));
+    line(
+        text,
+        format_args!("quorum_waiting_on_this_cpu:{}", groups.iter().map(|group| group.waiter_count).sum::<usize>()),
+    );
 }

@@ -165,8 +165,14 @@ impl Front {
             let text = format!(
                 "cluster.partitions, replicas, write_quorum and the list of nodes must be the same everywhere: node {} has \
                  {}, {}, {}; node {} has {}, {}, {}",
-                hello.node, hello.partitions, hello.replicas, hello.write_quorum, facts.me.node,
-                placement.slots().partition_count(), placement.replicas(), placement.write_quorum()
+                hello.node,
+                hello.partitions,
+                hello.replicas,
+                hello.write_quorum,
+                facts.me.node,
+                placement.slots().partition_count(),
+                placement.replicas(),
+                placement.write_quorum()
             );
             return objection(RejectCode::WrongSettings, [hello.fingerprint, facts.fingerprint], text);
         }
@@ -181,7 +187,9 @@ pub(super) fn join(host: &str, port: u16) -> String {
 
 impl Cpu {
     pub(super) fn native_received(&mut self, conn: ConnId, bytes: &[u8]) {
-        let Some(mut reader) = self.front.conns.native_mut(conn).and_then(|native| native.reader.take()) else { return };
+        let Some(mut reader) = self.front.conns.native_mut(conn).and_then(|native| native.reader.take()) else {
+            return;
+        };
         let mut frames = reader.frames(bytes);
         while let Some(frame) = frames.next() {
             let next = match frame {
@@ -288,7 +296,11 @@ impl Cpu {
             && welcome.fingerprint == facts.fingerprint
             && welcome.cpu_count > 0;
         if !is_expected {
-            tracing::warn!(expected = node.0, found = welcome.node.0, "another node than expected answers; check [[peers]]");
+            tracing::warn!(
+                expected = node.0,
+                found = welcome.node.0,
+                "another node than expected answers; check [[peers]]"
+            );
             return Next::Close;
         }
         self.join_peer(conn, node, welcome.incarnation, welcome.cpu, welcome.cpu_count);
@@ -354,4 +366,3 @@ fn objection(facts: &Facts, group: GroupId, command: &Command<'_>) -> Option<(Re
         !command.op.keys_are_items() || items(command.value).step_by(step).all(|key| slot_of(key) == slot);
     (!is_together).then_some((RefusalCode::CrossSlot, "CROSSSLOT Keys in request don't hash to the same slot"))
 }
-

@@ -1,7 +1,7 @@
 //! `SUBSCRIBE` and its family: what a connection listens to, and how a message reaches it.
 
-use crate::resp::table::CommandId;
 use crate::resp::session::Subscriptions as Tally;
+use crate::resp::table::CommandId;
 use crate::resp::{Args, Encoder};
 use crate::transport::{Close, ConnId};
 use crate::wire::{Audience, Publish};
@@ -78,8 +78,7 @@ impl Front {
         let [channels, patterns, shards] = [Kind::Channel, Kind::Pattern, Kind::Shard].map(count_of);
         let count = if kind == Kind::Shard { shards } else { channels + patterns };
         let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let tally =
-            Tally { channels: narrow(channels), patterns: narrow(patterns), shard_channels: narrow(shards) };
+        let tally = Tally { channels: narrow(channels), patterns: narrow(patterns), shard_channels: narrow(shards) };
         if let Some(session) = resp.session_mut() {
             session.record_subscriptions(tally);
         }

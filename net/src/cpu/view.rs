@@ -3,9 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::clock;
-use crate::resp::session::{
-    AclLogEntry, ClientRecord, ConfigError, Password, Pause, RoleReport, ServerView, Settings,
-};
+use crate::resp::session::{AclLogEntry, ClientRecord, ConfigError, Password, Pause, RoleReport, ServerView, Settings};
 
 use super::front::Front;
 

@@ -54,7 +54,9 @@ pub struct NodeAddresses {
 #[non_exhaustive]
 pub enum FactsError {
     /// The numbers of the cluster do not fit together.
-    #[error("replicas {replicas} and write_quorum {write_quorum} do not fit {nodes} nodes: list every other node under [[peers]]")]
+    #[error(
+        "replicas {replicas} and write_quorum {write_quorum} do not fit {nodes} nodes: list every other node under [[peers]]"
+    )]
     Placement {
         /// Nodes known.
         nodes: usize,

@@ -28,7 +28,9 @@ pub enum IncarnationError {
         source: io::Error,
     },
     /// The file does not hold a number.
-    #[error("{path} holds {text:?} and not the number of the last run; if this node has no data worth keeping, remove the file")]
+    #[error(
+        "{path} holds {text:?} and not the number of the last run; if this node has no data worth keeping, remove the file"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
