@@ -72,16 +72,16 @@ fn run(stream: &[u8], stage: Stage, piece: usize) -> Outcome {
 fn repair(mut rest: &mut [u8]) {
     while rest.len() >= HEADER_BYTES {
         rest[..4].copy_from_slice(&MAGIC.to_le_bytes());
-        rest[4..6].copy_from_slice(&WIRE_VERSION.to_le_bytes());
-        let end = HEADER_BYTES.saturating_add(number(rest, 8));
+        rest[8..10].copy_from_slice(&WIRE_VERSION.to_le_bytes());
+        let end = HEADER_BYTES.saturating_add(number(rest, LENGTH_AT));
         if end > rest.len() {
             return;
         }
         let (frame, behind) = rest.split_at_mut(end);
-        let is_append = frame[6..8] == APPEND;
+        let is_append = frame[KIND_AT..KIND_AT + 2] == APPEND;
         let entries = if is_append { end.min(HEADER_BYTES + APPEND_HEAD_BYTES) } else { end };
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&frame[..CRC_AT]), &frame[HEADER_BYTES..entries]);
-        frame[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+        let crc = crc32c::crc32c(&frame[COVERED_AT..entries]);
+        frame[CRC_AT..COVERED_AT].copy_from_slice(&crc.to_le_bytes());
         repair_entries(&mut frame[entries..]);
         rest = behind;
     }
@@ -113,6 +113,9 @@ const LIMITS: BodyLimits =
 /// Parts of the layout that a sender must know; said again here, so that a change of either side is noticed.
 const APPEND: [u8; 2] = [16, 0];
 const APPEND_HEAD_BYTES: usize = 40;
-const CRC_AT: usize = 28;
+const CRC_AT: usize = 4;
+const COVERED_AT: usize = 8;
+const KIND_AT: usize = 10;
+const LENGTH_AT: usize = 12;
 const ENTRY_HEADER_BYTES: usize = 40;
 const ENTRY_ALIGN: usize = 16;

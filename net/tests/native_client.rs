@@ -353,7 +353,7 @@ fn a_node_of_another_wire_version_is_named_with_both_numbers() {
         peer.greeted();
         peer.send(|out| {
             Reject { code: RejectCode::WrongVersion, theirs: 1, ours: 9, text: "from a later release" }.encode(out);
-            out[4] = 9;
+            out[8] = 9;
         });
     });
     let address = options.addresses[0].clone();
