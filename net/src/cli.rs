@@ -8,6 +8,7 @@
 
 pub mod config;
 pub mod dev;
+pub mod replay;
 pub mod replay_options;
 pub mod start;
 pub mod start_flags;
@@ -41,6 +42,8 @@ enum Verb {
     Dev(dev::Arguments),
     /// Show the state of a cluster: nodes, groups, what is replicated where
     Status(status::Arguments),
+    /// Send the rows of a recorded file to a cluster, paced as recorded or faster
+    Replay(replay::Arguments),
     /// Check, print or describe the configuration
     Config(config::Arguments),
     /// Print the version and what this build contains
@@ -167,6 +170,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
         Verb::Dev(arguments) => dev::run(&arguments),
         Verb::Status(arguments) => status::run(&arguments),
+        Verb::Replay(arguments) => replay::run(&arguments),
         Verb::Config(arguments) => config::run(&arguments),
         Verb::Version(arguments) => version::run(&arguments),
     };
