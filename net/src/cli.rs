@@ -7,6 +7,7 @@
 //! A verb that is not built is not here, and so not in `--help`.
 
 pub mod config;
+pub mod demo;
 pub mod dev;
 pub mod replay;
 pub mod replay_options;
@@ -40,6 +41,8 @@ enum Verb {
     Start(start::Arguments),
     /// Run a cluster of three nodes on this machine, to try things out
     Dev(dev::Arguments),
+    /// Run a story on a cluster on this machine, and check it at the end
+    Demo(demo::Arguments),
     /// Show the state of a cluster: nodes, groups, what is replicated where
     Status(status::Arguments),
     /// Send the rows of a recorded file to a cluster, paced as recorded or faster
@@ -169,6 +172,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             start::run(&arguments)
         }
         Verb::Dev(arguments) => dev::run(&arguments),
+        Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Status(arguments) => status::run(&arguments),
         Verb::Replay(arguments) => replay::run(&arguments),
         Verb::Config(arguments) => config::run(&arguments),

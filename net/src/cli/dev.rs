@@ -18,10 +18,6 @@ use crate::local_cluster::{CPUS_MAX, LocalCluster, LocalError, LocalNode, LocalO
 pub struct Arguments {
     #[command(flatten)]
     local: LocalArguments,
-    /// The RESP port of the first node: the others follow 20 apart, native doors 100 and peer doors 200 above. Without
-    /// it 7400 is used if it is free, and other ports if not
-    #[arg(long, value_name = "PORT")]
-    port_base: Option<u16>,
 }
 
 /// What every verb that starts nodes on this machine takes.
@@ -36,6 +32,10 @@ pub struct LocalArguments {
     /// What moves data
     #[arg(long, value_enum, value_name = "WORD", default_value = "auto")]
     io: IoName,
+    /// The RESP port of the first node: the others follow 20 apart, native doors 100 and peer doors 200 above. Without
+    /// it 7400 is used if it is free, and other ports if not
+    #[arg(long, value_name = "PORT")]
+    port_base: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -57,7 +57,13 @@ impl LocalArguments {
             IoName::Uring => "uring",
             IoName::Mio => "mio",
         };
-        LocalOptions { nodes: self.nodes, cpus: self.cpus, io: io.to_owned(), ..LocalOptions::default() }
+        LocalOptions {
+            nodes: self.nodes,
+            cpus: self.cpus,
+            io: io.to_owned(),
+            port_base: self.port_base,
+            ..LocalOptions::default()
+        }
     }
 }
 
@@ -67,8 +73,7 @@ impl LocalArguments {
 /// See [`LocalError`].
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     let is_interrupted = stop_flag()?;
-    let port_base = arguments.port_base;
-    let options = LocalOptions { port_base, is_interrupted: Arc::clone(&is_interrupted), ..arguments.local.options() };
+    let options = LocalOptions { is_interrupted: Arc::clone(&is_interrupted), ..arguments.local.options() };
     let mut cluster = match LocalCluster::start(&options) {
         Ok(cluster) => cluster,
         Err(LocalError::Interrupted) => return Ok(Exit::Done),

@@ -40,6 +40,25 @@ impl Progress {
         Self::Live(bar)
     }
 
+    /// As [`Progress::new`], and shows how many of `rows` are done, if that is known.
+    #[must_use]
+    pub fn with_rows(is_json: bool, rows: Option<u64>) -> Self {
+        let progress = Self::new(is_json);
+        if let (Self::Live(bar), Some(rows)) = (&progress, rows) {
+            let template = "{bar:40.green} {human_pos} of {human_len} rows acknowledged\n{msg}";
+            bar.set_style(ProgressStyle::with_template(template).expect("a template that is constant"));
+            bar.set_length(rows);
+        }
+        progress
+    }
+
+    /// Shows how many rows are done.
+    pub fn advance(&self, rows: u64) {
+        if let Self::Live(bar) = self {
+            bar.set_position(rows);
+        }
+    }
+
     /// Shows a line for good.
     ///
     /// # Errors

@@ -56,9 +56,9 @@ struct Fold<'a> {
 /// Puts groups with equal state together, in the order of their first group.
 fn fold(groups: &[GroupEntry]) -> Vec<Fold<'_>> {
     let mut folds: Vec<Fold<'_>> = Vec::new();
-    let mut places: BTreeMap<(&str, &[u16], &[u16], &[u16], u64), usize> = BTreeMap::new();
+    let mut places = BTreeMap::new();
     for group in groups {
-        let key = (group.state.as_str(), &group.members[..], &group.learners[..], &group.lost[..], group.epoch);
+        let key = (&group.state, &group.members, &group.learners, &group.lost, group.epoch);
         let place = *places.entry(key).or_insert(folds.len());
         if place == folds.len() {
             let (numbers, leaders) = (Vec::new(), Vec::new());
