@@ -346,7 +346,7 @@ impl Cpu {
             // A read before it has not been answered yet and must not see it.
             return Step::Stall;
         }
-        let after = if resp.replies.has_writes() { LogIndex(u64::MAX) } else { LogIndex(0) };
+        let after = if resp.replies.has_writes() { EVERYTHING } else { LogIndex(0) };
         let slots = self.front.facts.placement.slots();
         let all = slots.group_count() as usize;
         let (level, finish, count) = match wish.plan {
@@ -381,6 +381,9 @@ impl Cpu {
         Step::Handled
     }
 }
+
+/// Behind every entry there is: a read that must see all its group has been given so far.
+const EVERYTHING: LogIndex = LogIndex(u64::MAX >> 1);
 
 /// A data command that is to be executed.
 #[derive(Clone, Copy)]
