@@ -1,6 +1,7 @@
 //! Everything that acts: clocks, transports, the wire, and the daemon.
 
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 mod cpu;

@@ -6,11 +6,11 @@
 //! the send buffer holds already.
 //!
 //! ```text
-//!  0       4         6      8        12      16      24         28       32
-//!  ┌───────┬─────────┬──────┬────────┬───────┬───────┬──────────┬────────┬──────────────┬──────────┐
-//!  │ magic │ version │ kind │ length │ group │ epoch │ reserved │ crc32c │ head of kind │ tail ... │
-//!  └───────┴─────────┴──────┴────────┴───────┴───────┴──────────┴────────┴──────────────┴──────────┘
-//!   └────────────────── covered by the checksum ───────────────┘          └──── and `length` bytes ─┘
+//!  0       4        8         10     12       16      20         24      32
+//!  ┌───────┬────────┬─────────┬──────┬────────┬───────┬──────────┬───────┬──────────────┬──────────┐
+//!  │ magic │ crc32c │ version │ kind │ length │ group │ reserved │ epoch │ head of kind │ tail ... │
+//!  └───────┴────────┴─────────┴──────┴────────┴───────┴──────────┴───────┴──────────────┴──────────┘
+//!                    └────────────────── covered by the checksum ───────► └─ `length` bytes ───────┘
 //! ```
 //!
 //! The first frame of each end is a [`Hello`] or, in answer, a [`Welcome`] or [`Reject`]. They fix the cluster, the wire

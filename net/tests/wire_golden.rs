@@ -20,9 +20,11 @@ use quorate_engine::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Messa
 use quorate_engine::time::{Instant, LogTime};
 
 /// Where the kind stands in the header.
-const KIND_AT: usize = 6;
+const KIND_AT: usize = 10;
 /// Where the checksum stands in the header.
-const CRC_AT: usize = 28;
+const CRC_AT: usize = 4;
+/// Where the bytes begin that it covers.
+const COVERED_AT: usize = 8;
 /// Where the entries of an `Append` begin: they have checksums of their own.
 const APPEND_ENTRIES_AT: usize = HEADER_BYTES + 40;
 
@@ -253,9 +255,9 @@ fn golden_path(name: &str) -> PathBuf {
 
 fn to_hex(story: &str, bytes: &[u8]) -> String {
     let mut text = format!("# {story}\n");
-    let fields = [("magic", 4), ("version", 2), ("kind", 2), ("length", 4), ("group", 4), ("epoch", 8)];
+    let fields = [("magic", 4), ("crc32c", 4), ("version", 2), ("kind", 2), ("length", 4), ("group", 4)];
     let mut rest = bytes;
-    for (field, len) in fields.into_iter().chain([("reserved", 4), ("crc32c", 4)]) {
+    for (field, len) in fields.into_iter().chain([("reserved", 4), ("epoch", 8)]) {
         let (bytes, behind) = rest.split_at(len);
         writeln!(text, "{} # {field}", hex_line(bytes)).expect("writing to a string");
         rest = behind;
@@ -282,8 +284,8 @@ fn from_hex(text: &str) -> Vec<u8> {
 fn fix_checksum(frame: &mut [u8]) {
     let is_append = frame[KIND_AT..KIND_AT + 2] == (Kind::Append as u16).to_le_bytes();
     let covered = if is_append { frame.len().min(APPEND_ENTRIES_AT) } else { frame.len() };
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&frame[..CRC_AT]), &frame[HEADER_BYTES..covered]);
-    frame[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32c::crc32c(&frame[COVERED_AT..covered]);
+    frame[CRC_AT..COVERED_AT].copy_from_slice(&crc.to_le_bytes());
 }
 
 #[test]
@@ -378,8 +380,8 @@ fn a_frame_at_the_wrong_stage_is_refused_by_its_header() {
 #[test]
 fn another_wire_version_is_refused_with_both_numbers() {
     let mut bytes = encoded(&cases()[0].frame);
-    bytes[4] = 9;
-    let error = decode(&bytes[..6], Stage::Greeting, &BodyLimits::DEFAULT).unwrap_err();
+    bytes[8] = 9;
+    let error = decode(&bytes[..10], Stage::Greeting, &BodyLimits::DEFAULT).unwrap_err();
     assert_eq!(error, DecodeError::Version { theirs: 9, ours: 1 });
     assert_eq!(error.to_string(), "the other end speaks wire version 9, this end 1: run the same release on both");
 }

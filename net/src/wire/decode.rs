@@ -16,12 +16,10 @@ use quorate_engine::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Messa
 use quorate_engine::slots::SLOT_COUNT;
 use quorate_engine::time::Instant;
 use rkyv::Portable;
-use rkyv::api::high::HighValidator;
 use rkyv::bytecheck::CheckBytes;
-use rkyv::rancor::Failure;
 
 use super::error::DecodeError;
-use super::header::{HEADER_BYTES, Header, MAGIC, VERSION_AT, WIRE_VERSION, access, checksum};
+use super::header::{HEADER_BYTES, Header, MAGIC, VERSION_AT, Validator, WIRE_VERSION, access, checksum};
 use super::hello::{
     AddressList, ArchivedHelloHead, ArchivedRejectHead, ArchivedWelcomeHead, CLUSTER_BYTES_MAX, Hello, NODES_MAX,
     PASSWORD_BYTES_MAX, REJECT_TEXT_BYTES_MAX, Reject, Role, Welcome,
@@ -69,21 +67,14 @@ pub(super) struct Announced {
 /// Checks the header at the front of `bytes`; also what has come of an incomplete one, so that whoever speaks another
 /// protocol is told at once, however little it sends.
 pub(super) fn announce(bytes: &[u8], stage: Stage, limits: &BodyLimits) -> Result<Announced, DecodeError> {
-    let magic = MAGIC.to_le_bytes();
-    if !bytes.starts_with(&magic[..bytes.len().min(magic.len())]) {
-        let mut found = [0; 4];
-        let len = bytes.len().min(4);
-        found[..len].copy_from_slice(&bytes[..len]);
-        return Err(DecodeError::Magic { found: u32::from_le_bytes(found) });
+    let Some(header) = bytes.first_chunk().and_then(Header::read) else {
+        return Err(
+            check_beginning(bytes).unwrap_or(DecodeError::Truncated { needed: HEADER_BYTES, have: bytes.len() })
+        );
+    };
+    if header.magic != MAGIC || header.version != WIRE_VERSION {
+        return Err(check_beginning(bytes).expect("magic or version are wrong"));
     }
-    if let Some(&[low, high]) = bytes.get(VERSION_AT..VERSION_AT + 2) {
-        let theirs = u16::from_le_bytes([low, high]);
-        if theirs != WIRE_VERSION {
-            return Err(DecodeError::Version { theirs, ours: WIRE_VERSION });
-        }
-    }
-    let truncated = DecodeError::Truncated { needed: HEADER_BYTES, have: bytes.len() };
-    let header = bytes.first_chunk().and_then(Header::read).ok_or(truncated)?;
     let kind = Kind::from_number(header.kind).ok_or(DecodeError::Kind { number: header.kind })?;
     if !stage.allows(kind) {
         return Err(DecodeError::Unexpected { kind, stage });
@@ -96,6 +87,20 @@ pub(super) fn announce(bytes: &[u8], stage: Stage, limits: &BodyLimits) -> Resul
         return Err(DecodeError::NotZero { kind });
     }
     Ok(Announced { header, kind })
+}
+
+/// Returns what is wrong with the magic and version at the front of `bytes`, as far as they have come.
+fn check_beginning(bytes: &[u8]) -> Option<DecodeError> {
+    let magic = MAGIC.to_le_bytes();
+    let len = bytes.len().min(magic.len());
+    if bytes[..len] != magic[..len] {
+        let mut found = [0; 4];
+        found[..len].copy_from_slice(&bytes[..len]);
+        return Some(DecodeError::Magic { found: u32::from_le_bytes(found) });
+    }
+    let version = bytes.get(VERSION_AT..)?.first_chunk()?;
+    let theirs = u16::from_le_bytes(*version);
+    (theirs != WIRE_VERSION).then_some(DecodeError::Version { theirs, ours: WIRE_VERSION })
 }
 
 impl Announced {
@@ -409,7 +414,7 @@ impl<'a> Raw<'a> {
     /// Splits the body into its head, checked as an archive, and its tail.
     fn split<T>(self) -> Result<(&'a T, &'a [u8]), DecodeError>
     where
-        T: Portable + for<'b> CheckBytes<HighValidator<'b, Failure>>,
+        T: Portable + for<'b> CheckBytes<Validator<'b>>,
     {
         let Some((head, tail)) = self.bytes.split_at_checked(size_of::<T>()) else {
             return Err(self.length(size_of::<T>() as u64));
@@ -421,7 +426,7 @@ impl<'a> Raw<'a> {
     /// As [`Raw::split`], for kinds without a tail.
     fn only<T>(self) -> Result<&'a T, DecodeError>
     where
-        T: Portable + for<'b> CheckBytes<HighValidator<'b, Failure>>,
+        T: Portable + for<'b> CheckBytes<Validator<'b>>,
     {
         let (head, tail) = self.split::<T>()?;
         self.tail_len(tail, 0, 0)?;

@@ -1,12 +1,12 @@
 //! The header of a frame, and how a frame is put together: the one way in which bytes leave.
 //!
-//! The checksum comes last, so that it covers two runs of bytes: the header up to it, and the body. The entries of an
-//! `Append` are left out: they have checksums of their own, which the leader computed when it appended them, so a leader
-//! with four followers does not read each value four times more.
+//! The checksum covers everything behind itself, in one run: the magic in front of it is compared, which is a stronger
+//! check. The entries of an `Append` are left out: they have checksums of their own, which the leader computed when it
+//! appended them, so a leader with four followers does not read each value four times more.
 
-use rkyv::api::high::HighValidator;
 use rkyv::bytecheck::CheckBytes;
 use rkyv::rancor::{Failure, Strategy};
+use rkyv::validation::archive::ArchiveValidator;
 use rkyv::{Archive, Portable, Serialize};
 
 use super::peer::APPEND_HEAD_BYTES;
@@ -21,10 +21,11 @@ pub const WIRE_VERSION: u16 = 1;
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 32;
 
-pub(super) const VERSION_AT: usize = 4;
-const LENGTH_AT: usize = 8;
-/// Bytes of the header that the checksum covers.
-pub(super) const CRC_AT: usize = 28;
+const CRC_AT: usize = 4;
+/// Where the bytes begin that the checksum covers.
+pub(super) const COVERED_AT: usize = 8;
+pub(super) const VERSION_AT: usize = 8;
+const LENGTH_AT: usize = 12;
 
 const _: () = assert!(size_of::<ArchivedHeader>() == HEADER_BYTES, "the header is part of the wire format");
 
@@ -32,13 +33,13 @@ const _: () = assert!(size_of::<ArchivedHeader>() == HEADER_BYTES, "the header i
 #[derive(Clone, Copy, Debug, Archive, Serialize)]
 pub(super) struct Header {
     pub(super) magic: u32,
+    pub(super) crc: u32,
     pub(super) version: u16,
     pub(super) kind: u16,
     pub(super) length: u32,
     pub(super) group: u32,
-    pub(super) epoch: u64,
     pub(super) reserved: u32,
-    pub(super) crc: u32,
+    pub(super) epoch: u64,
 }
 
 impl Header {
@@ -58,12 +59,19 @@ impl Header {
     }
 }
 
+/// What checks archives: they have no pointers, so the part of the usual validator that follows shared ones is left out.
+pub(super) type Validator<'a> = Strategy<ArchiveValidator<'a>, Failure>;
+
 /// Reads an archived value of fixed size from exactly its bytes, checked.
+#[inline]
 pub(super) fn access<T>(bytes: &[u8]) -> Option<&T>
 where
-    T: Portable + for<'a> CheckBytes<HighValidator<'a, Failure>>,
+    T: Portable + for<'a> CheckBytes<Validator<'a>>,
 {
-    if bytes.len() == size_of::<T>() { rkyv::access::<T, Failure>(bytes).ok() } else { None }
+    if bytes.len() != size_of::<T>() {
+        return None;
+    }
+    rkyv::api::access_with_context::<T, _, Failure>(bytes, &mut ArchiveValidator::new(bytes)).ok()
 }
 
 /// Appends the archived form of `head` to `out`.
@@ -100,7 +108,7 @@ pub(super) fn push_frame(out: &mut Vec<u8>, kind: Kind, about: About, write_body
     let length = u32::try_from(frame.len() - HEADER_BYTES).expect("limits keep bodies below 4 GiB");
     frame[LENGTH_AT..LENGTH_AT + 4].copy_from_slice(&length.to_le_bytes());
     let crc = checksum(kind, frame);
-    frame[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    frame[CRC_AT..COVERED_AT].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// Returns the checksum of a whole frame.
@@ -112,5 +120,5 @@ pub(super) fn checksum(kind: Kind, frame: &[u8]) -> u32 {
         Kind::Append => frame.len().min(HEADER_BYTES + APPEND_HEAD_BYTES),
         _ => frame.len(),
     };
-    crc32c::crc32c_append(crc32c::crc32c(&frame[..CRC_AT]), &frame[HEADER_BYTES..covered])
+    crc32c::crc32c(&frame[COVERED_AT..covered])
 }
