@@ -5,9 +5,9 @@
 //! `COMMAND`, `COMMAND DOCS` and the reference page all read that one table, so they cannot contradict each other.
 //!
 //! ```text
-//! received bytes ─▶ Parser ─▶ Args ─▶ table::resolve ─▶ CommandId ─▶ who executes it ─▶ Encoder ─▶ send buffer
-//!                     │                     │
-//!                     └ ProtocolError       └ Reject (unknown, wrong arity, not supported)
+//! received bytes ─▶ Parser ─▶ Args ─▶ Session::dispatch ─▶ Forward ─▶ who owns the data ─▶ Encoder ─▶ send buffer
+//!                     │                     │ table::resolve                                        ▲
+//!                     └ ProtocolError       └ Reject, NOAUTH, or an answer that needs no data ──────┘
 //! ```
 
 pub mod docs;
@@ -21,4 +21,5 @@ pub mod table;
 
 pub use encode::{Encoder, Protocol, ReplyBuffer};
 pub use parse::{Args, Limits, Parsed, Parser, ProtocolError, Refusal, Trust};
+pub use session::{Outcome, ServerView, Session};
 pub use table::{CommandId, CommandSpec, Reject};
