@@ -11,6 +11,10 @@ use crate::resp::{Limits, Parsed, Parser, Trust};
 const NOW_S: i64 = 1_700_000_000;
 const MS: i64 = 1_000_000;
 const S: i64 = 1_000 * MS;
+const SYNTAX: &str = "ERR syntax error";
+const INTEGER: &str = "ERR value is not an integer or out of range";
+const CONDITIONS: &str = "ERR NX and XX, GT or LT options at the same time are not compatible";
+const UNCONDITIONAL: &str = "ERR ACK accepted is for unconditional SET and DEL only; use ACK commit";
 const RANDOM: u64 = 5 << 14 | 77;
 
 fn context() -> Context {
@@ -283,72 +287,89 @@ fn the_level_is_what_the_client_asks_for() {
     assert_eq!((keys("DEL a b ACK accepted"), keys("DEL a b ACK never"), keys("UNLINK a ACK accepted")), (2, 4, 3));
 }
 
+/// Compares the answers to requests that no group hears of.
+#[track_caller]
+fn refused(cases: &[(&str, &str)]) {
+    for &(line, text) in cases {
+        assert_eq!(planned(line).0, Err(text.to_owned()), "{line}");
+    }
+}
+
 #[test]
-fn wrong_requests_are_answered_in_the_words_of_redis() {
-    let syntax = "ERR syntax error";
-    let integer = "ERR value is not an integer or out of range";
-    let conditions = "ERR NX and XX, GT or LT options at the same time are not compatible";
-    let cases = [
-        ("SET k v NX XX", syntax),
-        ("SET k v XX NX", syntax),
-        ("SET k v EX", syntax),
-        ("SET k v EX 1 PX 1", syntax),
-        ("SET k v EX 1 KEEPTTL", syntax),
-        ("SET k v KEEPTTL PXAT 1", syntax),
-        ("SET k v EXAT 1 EX 1", syntax),
-        ("SET k v PERSIST", syntax),
-        ("SET k v FOREVER_AND_EVER", syntax),
-        ("SET k v ''", syntax),
-        ("SET k v EX 1 NX XX", syntax),
-        ("SET k v EX x NX XX", syntax),
-        ("SET k v EX x", integer),
-        ("SET k v EX 1.5", integer),
+fn wrong_options_of_set_are_refused() {
+    refused(&[
+        ("SET k v NX XX", SYNTAX),
+        ("SET k v XX NX", SYNTAX),
+        ("SET k v EX", SYNTAX),
+        ("SET k v EX 1 PX 1", SYNTAX),
+        ("SET k v EX 1 KEEPTTL", SYNTAX),
+        ("SET k v KEEPTTL PXAT 1", SYNTAX),
+        ("SET k v EXAT 1 EX 1", SYNTAX),
+        ("SET k v PERSIST", SYNTAX),
+        ("SET k v FOREVER_AND_EVER", SYNTAX),
+        ("SET k v ''", SYNTAX),
+        ("SET k v EX 1 NX XX", SYNTAX),
+        ("SET k v EX x NX XX", SYNTAX),
+        ("SET k v EX x", INTEGER),
+        ("SET k v EX 1.5", INTEGER),
         ("SET k v EX 0", "ERR invalid expire time in 'set' command"),
         ("SET k v PX -1", "ERR invalid expire time in 'set' command"),
         ("SET k v PXAT -1", "ERR invalid expire time in 'set' command"),
         ("SET k v EX 9223372036854775807", "ERR invalid expire time in 'set' command"),
-        ("SET k v ACK", syntax),
-        ("SET k v ACK never", syntax),
+        ("SET k v ACK", SYNTAX),
+        ("SET k v ACK never", SYNTAX),
         ("SET k v ACK coherent", "ERR ACK coherent is not built yet; use ACK commit"),
         ("SET k v ACK SINK", "ERR ACK sink is not built yet; use ACK commit"),
         ("DEL k ACK Coherent", "ERR ACK coherent is not built yet; use ACK commit"),
         ("DEL k ACK sink", "ERR ACK sink is not built yet; use ACK commit"),
-        ("SET k v ACK accepted NX", "ERR ACK accepted is for unconditional SET and DEL only; use ACK commit"),
-        ("SET k v XX ACK accepted", "ERR ACK accepted is for unconditional SET and DEL only; use ACK commit"),
-        ("SET k v GET ACK accepted", "ERR ACK accepted is for unconditional SET and DEL only; use ACK commit"),
+        ("SET k v ACK accepted NX", UNCONDITIONAL),
+        ("SET k v XX ACK accepted", UNCONDITIONAL),
+        ("SET k v GET ACK accepted", UNCONDITIONAL),
         ("SET k v FENCE 7", "ERR FENCE is not built yet"),
-        ("SET k v FENCE", syntax),
+        ("SET k v FENCE", SYNTAX),
+    ]);
+}
+
+#[test]
+fn wrong_values_are_refused_in_the_words_of_redis() {
+    refused(&[
         ("SETEX k 0 v", "ERR invalid expire time in 'setex' command"),
-        ("SETEX k x v", integer),
+        ("SETEX k x v", INTEGER),
         ("PSETEX k -5 v", "ERR invalid expire time in 'psetex' command"),
-        ("GETEX k EX", syntax),
-        ("GETEX k NX", syntax),
-        ("GETEX k KEEPTTL", syntax),
-        ("GETEX k PERSIST EX 1", syntax),
-        ("GETEX k EX 1 PERSIST", syntax),
-        ("GETEX k EX 1 EXAT 1", syntax),
+        ("GETEX k EX", SYNTAX),
+        ("GETEX k NX", SYNTAX),
+        ("GETEX k KEEPTTL", SYNTAX),
+        ("GETEX k PERSIST EX 1", SYNTAX),
+        ("GETEX k EX 1 PERSIST", SYNTAX),
+        ("GETEX k EX 1 EXAT 1", SYNTAX),
         ("GETEX k EX 0", "ERR invalid expire time in 'getex' command"),
-        ("GETEX k PX x", integer),
-        ("GETRANGE k a 1", integer),
-        ("GETRANGE k 0 b", integer),
-        ("SETRANGE k x v", integer),
+        ("GETEX k PX x", INTEGER),
+        ("GETRANGE k a 1", INTEGER),
+        ("GETRANGE k 0 b", INTEGER),
+        ("SETRANGE k x v", INTEGER),
         ("SETRANGE k -1 v", "ERR offset is out of range"),
-        ("INCRBY k 1.0", integer),
-        ("INCRBY k 9223372036854775808", integer),
-        ("DECRBY k x", integer),
+        ("INCRBY k 1.0", INTEGER),
+        ("INCRBY k 9223372036854775808", INTEGER),
+        ("DECRBY k x", INTEGER),
         ("DECRBY k -9223372036854775808", "ERR decrement would overflow"),
         ("INCRBYFLOAT k x", "ERR value is not a valid float"),
         ("INCRBYFLOAT k nan", "ERR value is not a valid float"),
         ("INCRBYFLOAT k inf", "ERR increment would produce NaN or Infinity"),
         ("MSET a 1 b", "ERR wrong number of arguments for 'mset' command"),
         ("HSET k f v g", "ERR wrong number of arguments for 'hset' command"),
-        ("HINCRBY k f x", integer),
+        ("HINCRBY k f x", INTEGER),
         ("HINCRBYFLOAT k f x", "ERR value is not a valid float"),
         ("HINCRBYFLOAT k f -inf", "ERR value is NaN or Infinity"),
-        ("EXPIRE k x", integer),
-        ("EXPIRE k 1 NX XX", conditions),
-        ("EXPIRE k 1 GT NX", conditions),
-        ("PEXPIRE k 1 NX LT", conditions),
+    ]);
+}
+
+#[test]
+fn wrong_expiries_are_refused_in_the_words_of_redis() {
+    refused(&[
+        ("EXPIRE k x", INTEGER),
+        ("EXPIRE k 1 NX XX", CONDITIONS),
+        ("EXPIRE k 1 GT NX", CONDITIONS),
+        ("PEXPIRE k 1 NX LT", CONDITIONS),
         ("EXPIREAT k 1 GT LT", "ERR GT and LT options at the same time are not compatible"),
         ("PEXPIREAT k 1 soon", "ERR Unsupported option soon"),
         ("EXPIRE k x soon", "ERR Unsupported option soon"),
@@ -357,27 +378,30 @@ fn wrong_requests_are_answered_in_the_words_of_redis() {
         ("PEXPIRE k 9223372036854775807", "ERR invalid expire time in 'pexpire' command"),
         ("EXPIREAT k 9223372036854775807", "ERR invalid expire time in 'expireat' command"),
         ("PEXPIREAT k 9223372036854775807", "ERR invalid expire time in 'pexpireat' command"),
-        ("FLUSHALL NOW", syntax),
-        ("FLUSHDB ASYNC SYNC", syntax),
+    ]);
+}
+
+#[test]
+fn wrong_cursors_and_words_of_scans_are_refused() {
+    refused(&[
+        ("FLUSHALL NOW", SYNTAX),
+        ("FLUSHDB ASYNC SYNC", SYNTAX),
         ("SCAN x", "ERR invalid cursor"),
         ("SCAN -1", "ERR invalid cursor"),
         ("SCAN 18446744073709551616", "ERR invalid cursor"),
         ("SCAN x COUNT 0", "ERR invalid cursor"),
-        ("SCAN 0 COUNT", syntax),
-        ("SCAN 0 COUNT 0", syntax),
-        ("SCAN 0 COUNT -1", syntax),
-        ("SCAN 0 COUNT x", integer),
-        ("SCAN 0 NOVALUES", syntax),
-        ("SCAN 0 LIMIT 5", syntax),
+        ("SCAN 0 COUNT", SYNTAX),
+        ("SCAN 0 COUNT 0", SYNTAX),
+        ("SCAN 0 COUNT -1", SYNTAX),
+        ("SCAN 0 COUNT x", INTEGER),
+        ("SCAN 0 NOVALUES", SYNTAX),
+        ("SCAN 0 LIMIT 5", SYNTAX),
         ("HSCAN k x", "ERR invalid cursor"),
         ("HSCAN k 9223372036854775808", "ERR invalid cursor"),
-        ("HSCAN k 0 TYPE string", syntax),
-        ("HSCAN k 0 COUNT 0", syntax),
-        ("HSCAN k 0 NOVALUES", syntax),
-    ];
-    for (line, text) in cases {
-        assert_eq!(planned(line).0, Err(text.to_owned()), "{line}");
-    }
+        ("HSCAN k 0 TYPE string", SYNTAX),
+        ("HSCAN k 0 COUNT 0", SYNTAX),
+        ("HSCAN k 0 NOVALUES", SYNTAX),
+    ]);
 }
 
 #[test]

@@ -33,13 +33,13 @@ const BROKEN: &str = "-ERR internal: malformed answer|";
 
 #[test]
 fn an_answer_is_written_in_the_version_of_the_connection() {
-    let map = answer(|sink| {
+    let map = [answer(|sink| {
         sink.map(1);
         sink.bulk(b"f");
         sink.nil();
-    });
-    assert_eq!(rendered(Protocol::V2, Shape::Reply, &[map.clone()], b""), "*2|$1|f|$-1|");
-    assert_eq!(rendered(Protocol::V3, Shape::Reply, &[map], b""), "%1|$1|f|_|");
+    })];
+    assert_eq!(rendered(Protocol::V2, Shape::Reply, &map, b""), "*2|$1|f|$-1|");
+    assert_eq!(rendered(Protocol::V3, Shape::Reply, &map, b""), "%1|$1|f|_|");
     let nil = answer(|sink| sink.nil());
     assert_eq!(rendered(Protocol::V3, Shape::Reply, &[nil], b""), "_|");
     assert_eq!(one(Shape::Reply, |sink| sink.ok()), "+OK|");
