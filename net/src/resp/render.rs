@@ -53,14 +53,6 @@ pub enum Shape {
     HashScan(Filter),
 }
 
-impl Shape {
-    /// Whether the reply depends on the wall clock.
-    #[must_use]
-    pub fn needs_clock(self) -> bool {
-        matches!(self, Self::Deadline(_))
-    }
-}
-
 /// The unit of a time in a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeUnit {
@@ -363,3 +355,6 @@ fn write_hash_scan<B: ReplyBuffer + ?Sized>(
 const MALFORMED: &str = "ERR internal: malformed answer";
 
 const MILLISECOND_NS: u64 = 1_000_000;
+
+#[cfg(test)]
+mod tests;

@@ -88,6 +88,11 @@ impl Parts {
         self.ends.push((slot, self.bytes.len()));
     }
 
+    #[cfg(test)]
+    pub(super) fn capacity_bytes(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<(Slot, usize)>() + self.pattern.capacity()
+    }
+
     pub(super) fn set_pattern(&mut self, pattern: &[u8]) {
         self.pattern.clear();
         self.pattern.extend_from_slice(pattern);
