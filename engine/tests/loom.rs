@@ -232,9 +232,12 @@ fn take_records(consumer: &mut Consumer, count: u8) {
 fn mailbox_hands_over_whole_records_in_order() {
     explore(3, || {
         let (mut producer, mut consumer) = mailbox::channel(64);
-        let taker = thread::spawn(move || take_records(&mut consumer, 3));
-        for number in 1..=3_u8 {
-            producer.try_push(&[&vec![number; usize::from(number)]]).expect("three records of 16 bytes fit into 64");
+        let taker = thread::spawn(move || take_records(&mut consumer, 4));
+        // 16 bytes each: three fit, the fourth would leave no room for the zero behind it.
+        for number in 1..=4_u8 {
+            while producer.try_push(&[&vec![number; usize::from(number)]]).is_err() {
+                thread::yield_now();
+            }
         }
         taker.join().unwrap();
     });
