@@ -53,6 +53,14 @@ pub enum Shape {
     HashScan(Filter),
 }
 
+impl Shape {
+    /// Whether the reply depends on the wall clock.
+    #[must_use]
+    pub fn needs_clock(self) -> bool {
+        matches!(self, Self::Deadline(_))
+    }
+}
+
 /// The unit of a time in a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeUnit {
