@@ -1,6 +1,7 @@
 //! The command line: verbs, their options, and what each one runs.
 
 use std::ffi::OsString;
+use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -8,13 +9,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::clock::OsClock;
 use crate::floor::{FollowerOptions, LeaderOptions, follow, lead};
-use crate::load::Arrival;
+use crate::load::{Arrival, Spacing};
 use crate::machine::Fingerprint;
-use crate::measure::{LimitArgs, LoadArgs, measure};
+use crate::measure::{LimitArgs, LoadArgs, OPEN_LOOP_WINDOW, measure};
 use crate::peers::{self, Contest};
+use crate::plot::Chart;
 use crate::process::exec_child;
 use crate::quorum::DaemonArgs;
 use crate::report::{Report, Style};
+use crate::sweep::{self, Sweep};
 use crate::system::{Setup, System, Transport};
 
 /// Measures quorate and its peers end to end: real processes, real sockets, every reply checked
@@ -49,6 +52,10 @@ enum Verb {
     Quorum(QuorumArgs),
     /// Quorate, the floor and every installed peer in interleaved rounds, with ratios
     Peers(PeersArgs),
+    /// One system at rising rates up to its knee, then its latency at 50, 70 and 90 % of it
+    Sweep(SweepArgs),
+    /// Draw percentile curves of kept histograms as SVG
+    Plot(PlotArgs),
     #[command(hide = true)]
     ExecChild {
         parent: u32,
@@ -107,6 +114,38 @@ struct PeersArgs {
     daemon: DaemonArgs,
 }
 
+#[derive(Debug, Args)]
+struct SweepArgs {
+    /// The system
+    #[arg(long, value_enum, default_value_t = System::Floor)]
+    system: System,
+    /// Requests per second to start with
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    first_rate: u64,
+    /// Spread requests as a Poisson process
+    #[arg(long)]
+    poisson: bool,
+    #[command(flatten)]
+    limit: LimitArgs,
+    #[command(flatten)]
+    shape: ShapeArgs,
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+#[derive(Debug, Args)]
+struct PlotArgs {
+    /// Kept .json or .hgrm files, or a folder of them
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    svg: PathBuf,
+    /// Title of the chart
+    #[arg(long)]
+    title: Option<String>,
+}
+
 /// Size and sockets of the system.
 #[derive(Clone, Debug, Args)]
 struct ShapeArgs {
@@ -137,6 +176,8 @@ pub fn run(cli: Cli) -> Result<bool> {
         Verb::Floor(arguments) => run_floor(&output, &arguments),
         Verb::Quorum(arguments) => run_quorum(&output, &arguments),
         Verb::Peers(arguments) => run_peers(&output, &arguments),
+        Verb::Sweep(arguments) => run_sweep(&output, &arguments),
+        Verb::Plot(arguments) => run_plot(&arguments),
         Verb::ExecChild { parent, program, arguments } => exec_child(parent, &program, &arguments).map(|()| true),
         Verb::FloorNode(FloorNode::Lead(options)) => lead(&options).map(|()| true),
         Verb::FloorNode(FloorNode::Follow(options)) => follow(&options).map(|()| true),
@@ -171,6 +212,26 @@ fn run_peers(output: &OutputArgs, arguments: &PeersArgs) -> Result<bool> {
     let mut report = output.begin()?;
     peers::run(&contest, &mut report)?;
     report.finish()
+}
+
+fn run_sweep(output: &OutputArgs, arguments: &SweepArgs) -> Result<bool> {
+    let spacing = if arguments.poisson { Spacing::Poisson { seed: output.seed } } else { Spacing::Even };
+    let sweep = Sweep {
+        system: arguments.system,
+        setup: arguments.shape.setup(OPEN_LOOP_WINDOW, arguments.daemon.clone())?,
+        first_rate: arguments.first_rate,
+        spacing,
+        limit: arguments.limit.clone(),
+    };
+    let mut report = output.begin()?;
+    sweep::run(&sweep, &mut report)?;
+    report.finish()
+}
+
+fn run_plot(arguments: &PlotArgs) -> Result<bool> {
+    let chart = Chart::read(&arguments.paths, arguments.title.clone())?;
+    fs::write(&arguments.svg, chart.to_svg()).with_context(|| format!("cannot write {}", arguments.svg.display()))?;
+    Ok(true)
 }
 
 impl OutputArgs {

@@ -158,7 +158,8 @@ impl fmt::Display for Comparison {
             }
         }
         if self.floor_below_redis_set == Some(false) {
-            write!(f, "\n  the floor is not below one unreplicated Redis SET: this run is no yardstick")?;
+            let why = "on a busy machine processes that sleep look fast and spinning ones slow";
+            write!(f, "\n  the floor is not below one unreplicated Redis SET, so this run is no yardstick: {why}")?;
         }
         Ok(())
     }
