@@ -121,9 +121,11 @@ impl Door {
         Self { connection, sent: VecDeque::new(), covered: VecDeque::new(), wait_after: None }
     }
 
-    /// Queues a `WAIT` for everything sent, unless one is in flight.
+    /// Queues a `WAIT` for everything that has none, unless one is in flight. SETs that were sent while the last one was
+    /// in flight may have their replies already, so what is still without a reply does not tell.
     fn queue_wait(&mut self, wait: &[u8]) {
-        if self.wait_after.is_none() && !self.sent.is_empty() {
+        let has_uncovered = !self.sent.is_empty() || !self.covered.is_empty();
+        if self.wait_after.is_none() && has_uncovered {
             self.wait_after = Some(self.sent.len());
             self.connection.queue(wait);
         }
@@ -420,6 +422,21 @@ mod tests {
         assert_eq!(poll(&mut driver), []);
         far.send(b"+OK\r\n:0\r\n").unwrap();
         assert_eq!(poll_until(&mut driver, 2), [(3, Outcome::Refused), (4, Outcome::Refused)]);
+    }
+
+    #[test]
+    fn sets_answered_together_with_the_wait_before_them_get_a_wait_too() {
+        let (mut driver, mut far) = driver(Promise::WaitBatch(1));
+        send(&mut driver, 0, 0);
+        commands(&mut far, "$1\r\n0\r\n");
+        send(&mut driver, 1, 1);
+        commands(&mut far, "value\r\n");
+        far.send(b"+OK\r\n:1\r\n+OK\r\n").unwrap();
+        assert_eq!(poll_until(&mut driver, 1), [(0, Outcome::Done)]);
+        assert_eq!(poll(&mut driver), []);
+        assert_eq!(commands(&mut far, "$1\r\n0\r\n").matches("WAIT").count(), 1);
+        far.send(b":1\r\n").unwrap();
+        assert_eq!(poll_until(&mut driver, 1), [(1, Outcome::Done)]);
     }
 
     #[test]

@@ -70,7 +70,13 @@ impl System {
     /// Returns a name that tells all systems apart.
     #[must_use]
     pub fn label(self) -> String {
-        if self == Self::QuorateResp { format!("{}/{}", self.name(), self.protocol()) } else { self.name().to_owned() }
+        if self.is_quorate() { format!("{}/{}", self.name(), self.protocol()) } else { self.name().to_owned() }
+    }
+
+    /// Whether this is quorate, by whichever protocol.
+    #[must_use]
+    pub fn is_quorate(self) -> bool {
+        self.name() == Self::QuorateResp.name()
     }
 
     /// Returns how result lines name a measurement of this system.

@@ -74,10 +74,10 @@ impl Comparison {
         let redis = faster_redis(&series);
         let mut ratios = BTreeMap::new();
         for subject in &series {
-            let is_quorate = subject.system.name() == System::QuorateResp.name();
+            let is_quorate = subject.system.is_quorate();
             let mut row = BTreeMap::new();
             for reference in &series {
-                let is_peer = is_quorate && reference.system.name() != subject.system.name();
+                let is_peer = is_quorate && !reference.system.is_quorate();
                 if subject.system != reference.system && (reference.system == System::Floor || is_peer) {
                     row.insert(reference.system.label(), Ratios::new(&subject.rounds, &reference.rounds));
                 }
