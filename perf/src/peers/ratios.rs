@@ -148,7 +148,10 @@ fn round(value: f64) -> f64 {
 
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ratios of {} rounds: median (min-max); latencies: less is better, per second: more", self.rounds)?;
+        write!(f, "ratios, median (min-max) of rounds: {}; latencies: less is better, per second: more", self.rounds)?;
+        if self.ratios.is_empty() {
+            write!(f, "\n  none: a ratio needs the floor or quorate, and a second system")?;
+        }
         for (subject, row) in &self.ratios {
             for (reference, ratios) in row {
                 let cell = |ratio: Ratio| format!("{:.2} ({:.2}-{:.2})", ratio.median, ratio.min, ratio.max);
