@@ -109,4 +109,4 @@ const DURATION: Duration = Duration::from_secs(4);
 const COUNT_DURATION: Duration = Duration::from_secs(120);
 const WARM_UP: Duration = Duration::from_millis(500);
 /// In an open loop any number may be in flight; systems that open connections by the window open this many.
-const OPEN_LOOP_WINDOW: u32 = 64;
+pub const OPEN_LOOP_WINDOW: u32 = 64;
