@@ -34,7 +34,7 @@ struct Store {
 
 impl Store {
     fn new(group_count: u32, protocol: Protocol) -> Self {
-        let map = SlotMap::new(group_count).unwrap();
+        let map = SlotMap::new(group_count).expect("tests have 1 to 16384 groups");
         let groups = (0..group_count).map(|group| Kv::new(map.slots_of(GroupId(group)))).collect();
         Self { map, groups, elapsed_ns: 0, parts: Parts::default(), protocol, random: 0 }
     }
@@ -108,14 +108,15 @@ impl Store {
     /// Does what the leader of a group does with a command.
     fn send(&mut self, slot: Slot, command: &[u8], answers: &mut Vec<u8>) {
         let mut bytes = command.to_vec();
-        resolve_absolute(&mut bytes, i64::try_from(self.wall_now_ns()).unwrap());
-        let command = Command::check(&bytes).unwrap();
+        resolve_absolute(&mut bytes, i64::try_from(self.wall_now_ns()).expect("it is long before the year 2262"));
+        let command = Command::check(&bytes).expect("parts of a plan are commands");
         let moment = Moment { time: LogTime(LOG_START_NS + self.elapsed_ns) };
         let group = &mut self.groups[self.map.group_of(slot).0 as usize];
         let mut due = Vec::new();
         group.due(moment.time, usize::MAX, |key, deadline| due.push((key.to_vec(), deadline)));
         for (key, deadline) in due {
-            let expired = Command { time: i64::try_from(deadline.0).unwrap(), ..Command::new(Op::Expired, &key) };
+            let time = i64::try_from(deadline.0).expect("deadlines come from 63 bits");
+            let expired = Command { time, ..Command::new(Op::Expired, &key) };
             group.apply(moment, &expired, &mut AnswerSink::discard());
         }
         if command.op.is_write() {
@@ -133,7 +134,7 @@ impl Store {
     /// Executes a request written as an inline one; returns the reply with `|` for each end of line.
     fn reply(&mut self, line: &str) -> String {
         let reply = self.run(format!("{line}\r\n").as_bytes());
-        String::from_utf8(reply).unwrap().replace("\r\n", "|")
+        String::from_utf8(reply).expect("transcripts are text").replace("\r\n", "|")
     }
 
     /// Runs lines of `request => reply`; `+ 1500` lets milliseconds pass.
@@ -141,10 +142,10 @@ impl Store {
     fn transcript(&mut self, lines: &str) {
         for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
             if let Some(milliseconds) = line.strip_prefix("+ ") {
-                self.elapsed_ns += milliseconds.parse::<u64>().unwrap() * 1_000_000;
+                self.elapsed_ns += milliseconds.parse::<u64>().expect("a number of milliseconds") * 1_000_000;
                 continue;
             }
-            let (request, reply) = line.split_once(" => ").unwrap();
+            let (request, reply) = line.split_once(" => ").expect("a request and its reply");
             assert_eq!(self.reply(request.trim()), format!("{reply}|"), "{request}");
         }
     }
@@ -465,7 +466,7 @@ fn names_in(reply: &str) -> Vec<String> {
     let mut names = Vec::new();
     while let Some(line) = lines.next() {
         if line.starts_with('$') {
-            names.push(lines.next().unwrap().to_owned());
+            names.push(lines.next().expect("a string follows its length").to_owned());
         }
     }
     names.sort_unstable();
@@ -478,8 +479,8 @@ fn scan_all(store: &mut Store, front: &str, options: &str) -> Vec<String> {
     for _ in 0..100_000 {
         let reply = store.reply(&format!("{front} {cursor} {options}"));
         let reply = reply.strip_prefix("*2|$").unwrap_or_else(|| panic!("{reply}"));
-        let (_, reply) = reply.split_once('|').unwrap();
-        let (next, list) = reply.split_once('|').unwrap();
+        let (_, reply) = reply.split_once('|').expect("the length of the cursor");
+        let (next, list) = reply.split_once('|').expect("the cursor");
         names.extend(names_in(list));
         next.clone_into(&mut cursor);
         if cursor == "0" {

@@ -6,7 +6,7 @@ use quorate_engine::machine::command::{Command, HEAD_BYTES, push_item};
 /// Encoded engine commands of one request, used again from request to request.
 ///
 /// # Bounds
-/// What a large request took beyond [`KEPT_BYTES_MAX`] and [`KEPT_PARTS_MAX`] is given back by the next one.
+/// What a large request took beyond 1 MiB or 4,096 parts is given back by the next one.
 #[derive(Debug, Default)]
 pub struct Parts {
     /// All commands, one behind the other.

@@ -77,6 +77,15 @@ fn times_are_rounded_as_redis_rounds_them() {
 }
 
 #[test]
+fn only_points_in_time_need_the_clock() {
+    let shapes = ALL_SHAPES.into_iter().filter(|shape| shape.needs_clock());
+    assert_eq!(
+        shapes.collect::<Vec<_>>(),
+        [Shape::Deadline(TimeUnit::Seconds), Shape::Deadline(TimeUnit::Milliseconds)]
+    );
+}
+
+#[test]
 fn whether_a_key_was_set_is_a_number() {
     assert_eq!(one(Shape::SetIfAbsent, |sink| sink.ok()), ":1|");
     assert_eq!(one(Shape::SetIfAbsent, |sink| sink.nil()), ":0|");
