@@ -346,7 +346,8 @@ impl Cpu {
             // A read before it has not been answered yet and must not see it.
             return Step::Stall;
         }
-        let after = if resp.replies.has_writes() { EVERYTHING } else { LogIndex(0) };
+        let has_to_see = effect == Effect::None && resp.replies.has_writes();
+        let after = if has_to_see { EVERYTHING } else { LogIndex(0) };
         let slots = self.front.facts.placement.slots();
         let all = slots.group_count() as usize;
         let (level, finish, count) = match wish.plan {
@@ -383,7 +384,7 @@ impl Cpu {
 }
 
 /// Behind every entry there is: a read that must see all its group has been given so far.
-const EVERYTHING: LogIndex = LogIndex(u64::MAX >> 1);
+const EVERYTHING: LogIndex = LogIndex(u64::MAX >> 2);
 
 /// A data command that is to be executed.
 #[derive(Clone, Copy)]
