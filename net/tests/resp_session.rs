@@ -5,9 +5,13 @@ mod resp_support;
 #[path = "handshakes/transcript.rs"]
 mod transcript;
 
-use quorate::resp::session::Pause;
-use quorate::resp::{CommandId, Outcome, Protocol, Trust};
+use quorate::resp::session::{ClientRecord, Pause};
+use quorate::resp::{CommandId, Encoder, Limits, Outcome, Parsed, Parser, Protocol, Session, Trust};
+use resp_support::allocations::{Counting, allocations_of};
 use resp_support::{Connection, FakeServer};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 fn connected() -> Connection {
     Connection::new(FakeServer::new())
@@ -471,4 +475,33 @@ fn clients_are_greeted_as_their_sources_expect() {
             );
         }
     }
+}
+
+#[test]
+fn request_that_is_handed_on_allocates_nothing() {
+    let mut server = FakeServer::new();
+    let record = ClientRecord::new(9, "127.0.0.1:40009".to_owned(), "127.0.0.1:7400".to_owned(), server.now_us);
+    let mut session = Session::new(record, &server);
+    let mut parser = Parser::new(Limits::default());
+    let mut out = Vec::with_capacity(4096);
+    let requests = b"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$5\r\nvalue\r\n*2\r\n$3\r\nGET\r\n$3\r\nkey\r\nINCR n\r\n*1\r\n$4\r\nPING\r\n";
+    let mut turn = || {
+        let mut rest = &requests[..];
+        out.clear();
+        while let Parsed::Complete { consumed } = parser.parse(rest, session.trust()) {
+            let args = parser.args(rest);
+            if let Outcome::Forward { spec, .. } = session.dispatch(args, &mut server, &mut out) {
+                assert_eq!(spec.keys(args).count(), 1);
+                let mut reply = Encoder::new(&mut out, session.protocol());
+                reply.ok();
+                reply.bulk(b"value");
+                reply.integer(1_234_567);
+            }
+            rest = &rest[consumed..];
+        }
+        assert!(rest.is_empty());
+    };
+    turn();
+    assert_eq!(allocations_of(|| (0..1000).for_each(|_| turn())), 0);
+    assert!(allocations_of(|| drop(vec![0_u8; 10])) > 0, "the tally counts");
 }

@@ -1,5 +1,7 @@
 //! A server that exists only for its sessions, and a client that speaks to one of them.
 
+pub(crate) mod allocations;
+
 use quorate::resp::session::{
     AclLogEntry, ClientRecord, ConfigError, Password, Pause, RoleReport, Settings, Subscriptions,
 };
