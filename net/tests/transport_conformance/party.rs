@@ -13,6 +13,16 @@ use quorate::transport::{
 };
 use quorate_engine::time::Instant;
 
+/// The ways in which a transport works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Uring,
+    /// Reading each of a few connections in every turn.
+    MioDirect,
+    /// Asking epoll in every turn.
+    MioPolled,
+}
+
 /// Rounds of turns after which a story that does not end has failed. Idle rounds park for a millisecond.
 const ROUNDS_MAX: u32 = 20_000;
 
@@ -175,7 +185,10 @@ pub(crate) struct Party {
 }
 
 impl Party {
-    pub(crate) fn new(io: IoChoice, settings: &TransportSettings, manner: Manner) -> Self {
+    pub(crate) fn new(way: Way, settings: &TransportSettings, manner: Manner) -> Self {
+        let direct_reads_max = if way == Way::MioDirect { 1_000 } else { 0 };
+        let io = if way == Way::Uring { IoChoice::Uring } else { IoChoice::Mio };
+        let settings = &TransportSettings { direct_reads_max, ..settings.clone() };
         let (transport, _) = quorate::transport::open(io, settings).unwrap();
         let app = App {
             outbox: Outbox::new(settings),
@@ -261,9 +274,9 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    pub(crate) fn new(io: IoChoice, settings: &TransportSettings, server: Manner) -> Self {
-        let client = Party::new(io, settings, Manner::Keep);
-        let mut server = Party::new(io, settings, server);
+    pub(crate) fn new(way: Way, settings: &TransportSettings, server: Manner) -> Self {
+        let client = Party::new(way, settings, Manner::Keep);
+        let mut server = Party::new(way, settings, server);
         let address = server.listen_tcp();
         Self { client, server, address }
     }
