@@ -5,17 +5,17 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::clock::OsClock;
 use crate::floor::{FollowerOptions, LeaderOptions, follow, lead};
 use crate::load::{Arrival, Spacing};
 use crate::machine::Fingerprint;
-use crate::measure::{LimitArgs, LoadArgs, OPEN_LOOP_WINDOW, measure};
+use crate::measure::{LimitArgs, LoadArgs, measure};
 use crate::peers::{self, Contest};
 use crate::plot::Chart;
 use crate::process::exec_child;
-use crate::quorum::DaemonArgs;
+use crate::quorum::{DaemonArgs, Protocol};
 use crate::report::{Report, Style};
 use crate::sweep::{self, Sweep};
 use crate::system::{Setup, System, Transport};
@@ -78,7 +78,7 @@ struct FloorArgs {
 #[derive(Debug, Args)]
 struct QuorumArgs {
     /// What the client speaks
-    #[arg(long, value_enum, default_value_t = Protocol::Resp)]
+    #[arg(long, value_enum, default_value_t = Protocol::Native)]
     protocol: Protocol,
     #[command(flatten)]
     load: LoadArgs,
@@ -86,12 +86,6 @@ struct QuorumArgs {
     shape: ShapeArgs,
     #[command(flatten)]
     daemon: DaemonArgs,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Protocol {
-    /// Redis' protocol
-    Resp,
 }
 
 #[derive(Debug, Args)]
@@ -191,8 +185,11 @@ fn run_floor(output: &OutputArgs, arguments: &FloorArgs) -> Result<bool> {
 
 fn run_quorum(output: &OutputArgs, arguments: &QuorumArgs) -> Result<bool> {
     let setup = arguments.shape.setup(arguments.load.window(), arguments.daemon.clone())?;
-    let Protocol::Resp = arguments.protocol;
-    run_one(output, System::QuorateResp, &setup, &arguments.load)
+    let system = match arguments.protocol {
+        Protocol::Native => System::QuorateNative,
+        Protocol::Resp => System::QuorateResp,
+    };
+    run_one(output, system, &setup, &arguments.load)
 }
 
 fn run_one(output: &OutputArgs, system: System, setup: &Setup, load: &LoadArgs) -> Result<bool> {
@@ -205,7 +202,7 @@ fn run_one(output: &OutputArgs, system: System, setup: &Setup, load: &LoadArgs) 
 
 fn run_peers(output: &OutputArgs, arguments: &PeersArgs) -> Result<bool> {
     let shape = ShapeArgs { value: arguments.value, nodes: 3, socket: Transport::Tcp };
-    let setup = shape.setup(arguments.window, arguments.daemon.clone())?;
+    let setup = shape.setup(Some(arguments.window), arguments.daemon.clone())?;
     let plan = arguments.limit.plan(Arrival::Window(arguments.window));
     let systems = if arguments.only.is_empty() { System::ALL.to_vec() } else { arguments.only.clone() };
     let contest = Contest { systems, rounds: arguments.rounds, setup, plan };
@@ -218,7 +215,7 @@ fn run_sweep(output: &OutputArgs, arguments: &SweepArgs) -> Result<bool> {
     let spacing = if arguments.poisson { Spacing::Poisson { seed: output.seed } } else { Spacing::Even };
     let sweep = Sweep {
         system: arguments.system,
-        setup: arguments.shape.setup(OPEN_LOOP_WINDOW, arguments.daemon.clone())?,
+        setup: arguments.shape.setup(None, arguments.daemon.clone())?,
         first_rate: arguments.first_rate,
         spacing,
         limit: arguments.limit.clone(),
@@ -243,7 +240,7 @@ impl OutputArgs {
 }
 
 impl ShapeArgs {
-    fn setup(&self, window: u32, daemon: DaemonArgs) -> Result<Setup> {
+    fn setup(&self, window: Option<u32>, daemon: DaemonArgs) -> Result<Setup> {
         let harness = std::env::current_exe().context("cannot find this program's own path")?;
         Ok(Setup { harness, value_bytes: self.value, window, nodes: self.nodes, transport: self.socket, daemon })
     }

@@ -17,6 +17,7 @@ pub mod histogram;
 pub mod load;
 pub mod machine;
 pub mod measure;
+pub mod native;
 pub mod peers;
 pub mod plot;
 pub mod process;

@@ -53,7 +53,7 @@ pub struct Hiccup {
 }
 
 impl Fingerprint {
-    /// Looks at the machine; takes [`HICCUP_NS`] for the hiccup phase.
+    /// Looks at the machine; takes `HICCUP_NS` for the hiccup phase.
     pub fn take(seed: u64, clock: &impl Clock) -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let cpuinfo = read("/proc/cpuinfo");

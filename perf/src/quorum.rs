@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::connection::Address;
+use crate::load::Driver;
+use crate::native::NativeDriver;
 use crate::process::{Process, Program, TempFolder, await_ready, free_ports};
 use crate::resp::{Promise, RespDriver, call};
 use crate::system::{Running, Setup, Transport};
@@ -49,6 +51,15 @@ pub enum Poll {
     Park,
 }
 
+/// What the client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Protocol {
+    /// Quorate's own, through its client library
+    Native,
+    /// Redis' protocol
+    Resp,
+}
+
 /// Finds the daemon's binary.
 ///
 /// # Errors
@@ -62,11 +73,11 @@ pub fn find_daemon(setup: &Setup) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Starts the daemons and connects a RESP client to the leader.
+/// Starts the daemons and connects a client to the leader.
 ///
 /// # Errors
 /// The binary is missing, or the daemons do not acknowledge a write in time.
-pub fn start_resp(setup: &Setup) -> Result<Running> {
+pub fn start(setup: &Setup, protocol: Protocol) -> Result<Running> {
     let daemon = find_daemon(setup)?;
     let folder = TempFolder::new()?;
     let nodes = place_nodes(setup, &folder)?;
@@ -78,14 +89,21 @@ pub fn start_resp(setup: &Setup) -> Result<Running> {
         let program = Program::new(&daemon).words("start --config").arg(config);
         processes.push(Process::start(&setup.harness, &format!("quorate-{}", node.id), &program, folder.path())?);
     }
-    let leader = nodes[0].resp_door();
+    let leader = nodes[0].door("resp", nodes[0].resp);
     await_ready("quorate", &mut processes, || {
         let reply = call(&leader, &["SET", "ready", "1"])?;
         if reply == "OK" { Ok(()) } else { bail!("SET answered {reply}") }
     })?;
-    let driver = RespDriver::connect(&leader, 1, &setup.value(), Promise::Reply)?;
+    let driver: Box<dyn Driver> = match protocol {
+        Protocol::Resp => Box::new(RespDriver::connect(&leader, 1, &setup.value(), Promise::Reply)?),
+        Protocol::Native => {
+            let door = nodes[0].door("native", nodes[0].native);
+            let window = setup.window.unwrap_or(OPEN_LOOP_WINDOW);
+            Box::new(NativeDriver::connect(&door, CLUSTER, window, setup.value())?)
+        }
+    };
     let note = format!("{} daemons, write quorum {}, one group", setup.nodes, setup.write_quorum());
-    Ok(Running::new(Box::new(driver), processes, folder, note))
+    Ok(Running::new(driver, processes, folder, note))
 }
 
 /// Where one daemon listens.
@@ -100,10 +118,11 @@ struct Node {
 }
 
 impl Node {
-    fn resp_door(&self) -> Address {
+    /// Where a client connects to the door `name`: its Unix socket if there are any, or `port`.
+    fn door(&self, name: &str, port: u16) -> Address {
         match &self.unix {
-            Some(folder) => Address::Unix(folder.join("resp.sock")),
-            None => Address::Tcp(([127, 0, 0, 1], self.resp).into()),
+            Some(folder) => Address::Unix(folder.join(format!("{name}.sock"))),
+            None => Address::Tcp(([127, 0, 0, 1], port).into()),
         }
     }
 }
@@ -130,7 +149,7 @@ fn place_nodes(setup: &Setup, folder: &TempFolder) -> Result<Vec<Node>> {
 
 fn config_text(setup: &Setup, node: &Node, nodes: &[Node]) -> String {
     let mut text = format!(
-        "[cluster]\nid = \"perf\"\npartitions = 1\nreplicas = {}\nwrite_quorum = {}\n\n[node]\nid = {}\ncpus = 1\n",
+        "[cluster]\nid = \"{CLUSTER}\"\npartitions = 1\nreplicas = {}\nwrite_quorum = {}\n\n[node]\nid = {}\ncpus = 1\n",
         setup.nodes,
         setup.write_quorum(),
         node.id
@@ -163,6 +182,10 @@ fn config_text(setup: &Setup, node: &Node, nodes: &[Node]) -> String {
     text
 }
 
+/// Name of the cluster.
+const CLUSTER: &str = "perf";
+/// Requests that the native client has room for in an open loop: as many as a daemon takes from one connection.
+const OPEN_LOOP_WINDOW: u32 = 16_384;
 /// Distance between the ports of two nodes.
 const NODE_DISTANCE: u16 = 20;
 /// Distance between the ports of two doors of one node.
@@ -181,7 +204,7 @@ mod tests {
         Setup {
             harness: PathBuf::from("/nowhere/quorate-perf"),
             value_bytes: 64,
-            window: 1,
+            window: None,
             nodes: 3,
             transport,
             daemon,
@@ -211,7 +234,7 @@ mod tests {
         let nodes = place_nodes(&setup, &folder).unwrap();
         let text = config_text(&setup, &nodes[0], &nodes);
         assert_eq!(text.matches("unix = ").count(), 3);
-        assert!(matches!(nodes[0].resp_door(), Address::Unix(path) if path.ends_with("n1/resp.sock")));
+        assert!(matches!(nodes[0].door("resp", 1), Address::Unix(path) if path.ends_with("n1/resp.sock")));
     }
 
     #[test]

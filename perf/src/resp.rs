@@ -8,7 +8,7 @@
 //! epoll then, and a single connection is simply read.
 //!
 //! # Bounds
-//! A reply line is at most [`LINE_BYTES_MAX`] long; longer ones end the run.
+//! A reply line is at most `LINE_BYTES_MAX` long; longer ones end the run.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

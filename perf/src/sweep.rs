@@ -5,7 +5,7 @@
 //! scale). Latency is quoted at 50, 70 and 90 % of it, each in a run of its own.
 //!
 //! # Bounds
-//! At most [`STEPS_MAX`] rates are tried. A rate that fails is tried twice: one stall of the machine is not a knee.
+//! At most `STEPS_MAX` rates are tried. A rate that fails is tried twice: one stall of the machine is not a knee.
 
 use std::fmt;
 
@@ -91,7 +91,7 @@ struct Interval {
     fails: u64,
 }
 
-/// Looks for the highest rate that holds, to within [`PRECISION`].
+/// Looks for the highest rate that holds, to within `PRECISION`.
 fn find_knee(first: u64, mut holds: impl FnMut(u64) -> Result<bool>) -> Result<Interval> {
     let mut rate = first;
     let (mut low, mut high) = (None, None);

@@ -16,6 +16,8 @@ use crate::{floor, quorum};
 pub enum System {
     /// Forwarding only.
     Floor,
+    /// Quorate through its native client.
+    QuorateNative,
     /// Quorate through its RESP door.
     QuorateResp,
     /// One Redis server.
@@ -32,8 +34,9 @@ pub enum System {
 
 impl System {
     /// All systems, in the order in which a round measures them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Floor,
+        Self::QuorateNative,
         Self::QuorateResp,
         Self::RedisSet,
         Self::RedisWait,
@@ -47,7 +50,7 @@ impl System {
     pub fn name(self) -> &'static str {
         match self {
             Self::Floor => "floor",
-            Self::QuorateResp => "quorate",
+            Self::QuorateNative | Self::QuorateResp => "quorate",
             Self::RedisSet => "redis-set",
             Self::RedisWait => "redis-wait",
             Self::RedisWaitWindow => "redis-wait-window",
@@ -61,6 +64,7 @@ impl System {
     pub fn protocol(self) -> &'static str {
         match self {
             Self::Floor => "forward",
+            Self::QuorateNative => "native",
             Self::QuorateResp | Self::RedisSet | Self::RedisWait | Self::RedisWaitWindow => "resp",
             Self::NatsR3 => "nats",
             Self::Etcd => "grpc",
@@ -90,7 +94,7 @@ impl System {
     pub fn missing(self, setup: &Setup) -> Option<String> {
         match self {
             Self::Floor => None,
-            Self::QuorateResp => quorum::find_daemon(setup).err().map(|error| error.to_string()),
+            Self::QuorateNative | Self::QuorateResp => quorum::find_daemon(setup).err().map(|error| error.to_string()),
             Self::RedisSet | Self::RedisWait | Self::RedisWaitWindow => missing_program(REDIS),
             Self::NatsR3 => missing_program(NATS),
             Self::Etcd => missing_program(ETCD),
@@ -110,7 +114,8 @@ impl System {
         );
         match self {
             Self::Floor => floor::start(setup),
-            Self::QuorateResp => quorum::start_resp(setup),
+            Self::QuorateNative => quorum::start(setup, quorum::Protocol::Native),
+            Self::QuorateResp => quorum::start(setup, quorum::Protocol::Resp),
             Self::RedisSet => redis::start(&program(REDIS)?, setup, redis::Way::Set),
             Self::RedisWait => redis::start(&program(REDIS)?, setup, redis::Way::Wait),
             Self::RedisWaitWindow => redis::start(&program(REDIS)?, setup, redis::Way::WaitWindow),
@@ -136,8 +141,8 @@ pub struct Setup {
     pub harness: PathBuf,
     /// Bytes of each value.
     pub value_bytes: usize,
-    /// Most requests in flight at once.
-    pub window: u32,
+    /// Requests in flight in a closed loop; none in an open loop, where any number may be.
+    pub window: Option<u32>,
     /// Nodes: 3 or 5.
     pub nodes: u16,
     /// Sockets between the processes, where the system has a choice.

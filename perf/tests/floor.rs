@@ -9,7 +9,7 @@ use quorate_perf::system::{Setup, System, Transport};
 
 fn setup(nodes: u16, transport: Transport) -> Setup {
     let harness = PathBuf::from(env!("CARGO_BIN_EXE_quorate-perf"));
-    Setup { harness, value_bytes: 64, window: 64, nodes, transport, daemon: DaemonArgs::default() }
+    Setup { harness, value_bytes: 64, window: Some(64), nodes, transport, daemon: DaemonArgs::default() }
 }
 
 fn assert_answers(setup: &Setup, arrival: Arrival) {

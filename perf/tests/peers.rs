@@ -12,7 +12,7 @@ use quorate_perf::system::{Setup, System, Transport};
 fn setup() -> Setup {
     let harness = PathBuf::from(env!("CARGO_BIN_EXE_quorate-perf"));
     let daemon = DaemonArgs::default();
-    Setup { harness, value_bytes: 64, window: 8, nodes: 3, transport: Transport::Tcp, daemon }
+    Setup { harness, value_bytes: 64, window: Some(8), nodes: 3, transport: Transport::Tcp, daemon }
 }
 
 fn assert_answers(system: System) {

@@ -213,6 +213,7 @@ mod tests {
         assert_eq!(row["redis-wait"].per_second.median, 4.0);
         assert_eq!(row["redis-wait-window"].p50.median, 0.25);
         assert!(!row.contains_key("quorate/resp"));
+        assert!(!row.contains_key("floor"));
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(crate) fn start(program: &Program, setup: &Setup, way: Way) -> Result<Runnin
     let (connections, promise, note) = match way {
         Way::Set => (1, Promise::Reply, "one server, no replication".to_owned()),
         Way::Wait => {
-            let connections = setup.window.min(CONNECTIONS_MAX);
+            let connections = setup.window.map_or(CONNECTIONS_MAX, |window| window.min(CONNECTIONS_MAX));
             let note = format!("WAIT {needed} after each SET, connections: {connections}; not a consensus");
             (connections, Promise::WaitEach(needed), note)
         }
