@@ -321,7 +321,7 @@ impl Cpu {
         }
         let context = Context {
             map: self.front.facts.placement.slots(),
-            wall_now_ns: clock::wall_clock_ns(),
+            wall_now_ns: self.front.wall_now_ns,
             random: self.front.random(),
         };
         let mut parts = core::mem::take(&mut self.parts);
@@ -420,7 +420,7 @@ impl Front {
 
     /// Whether `CLIENT PAUSE` holds a command back; the connection goes on when it ends.
     fn is_held_back(&mut self, conn: ConnId, spec: &CommandSpec) -> bool {
-        let is_held = self.shared.pause_holds(spec.flags.contains(Flags::WRITE), clock::wall_clock_ns() / 1000);
+        let is_held = self.shared.pause_holds(spec.flags.contains(Flags::WRITE), self.wall_now_ns / 1000);
         if is_held {
             self.held_back.push(conn);
         }
