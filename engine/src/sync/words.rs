@@ -74,6 +74,14 @@ impl Words {
         &self.lines[index / LINE_WORDS].0[index % LINE_WORDS]
     }
 
+    /// Stores to word `index`, counted from 0.
+    #[inline]
+    pub(super) fn store(&self, index: usize, value: u64, order: Ordering) {
+        #[cfg(loom)]
+        self.tracks[index].with_mut(|_| ());
+        self.word(index).store(value, order);
+    }
+
     /// Returns a writer that fills exactly the `len` words from `start` on.
     ///
     /// # Panics

@@ -136,8 +136,10 @@ pub fn run(size: PoolSize, ops: impl IntoIterator<Item = Op>) {
         for pair in &pairs {
             pair.compare(&pool);
         }
-        for owner in pool.oldest_owners() {
-            assert!(!pairs[owner as usize].log.is_empty(), "log {owner} holds memory and no entries");
+        let owners: Vec<u32> = pool.oldest_owners().take(size.segments as usize + 1).collect();
+        assert!(owners.len() <= (size.segments - pool.free_segments()) as usize, "more runs than segments in use");
+        for pair in &pairs {
+            assert_eq!(owners.contains(&pair.log.owner()), !pair.log.is_empty(), "log {}", pair.log.owner());
         }
     }
     for pair in &mut pairs {
