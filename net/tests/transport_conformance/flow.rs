@@ -13,6 +13,7 @@ on_both_transports!(
     a_slow_reader_does_not_hold_up_others,
     a_paused_connection_brings_nothing_and_then_everything,
     pausing_at_every_delivery_keeps_the_order,
+    resuming_among_fetched_bytes_keeps_the_order,
     an_end_during_a_pause_is_heard_after_it,
     many_messages_leave_in_one_send,
     answers_leave_in_the_turn_that_brought_the_request,
@@ -99,7 +100,7 @@ fn pausing_at_every_delivery_keeps_the_order(way: Way) {
     let (client, server) = pair.connect();
     let sent = pattern(4, 20_000);
     pair.client.app.outbox.send(client, &sent).unwrap();
-    pair.server.app.pause_on_receive = true;
+    pair.server.app.pausing = Some(server);
     let mut turns = 0;
     pair.run_until("all arrived", |pair| {
         turns += 1;
@@ -111,6 +112,32 @@ fn pausing_at_every_delivery_keeps_the_order(way: Way) {
     });
     assert!(pair.server.story(server).received == sent);
     assert!(pair.server.story(server).deliveries > 3);
+    pair.finish();
+}
+
+/// Bytes of a connection that was paused are held, another connection's bytes resume it, and the next ones of the first
+/// are fetched already: the held ones come first.
+fn resuming_among_fetched_bytes_keeps_the_order(way: Way) {
+    // More completions for each connection than the kernel makes in one go, so that those of both alternate.
+    let settings = TransportSettings { receive_buffers: 512, receive_buffer_bytes: 64, ..TransportSettings::default() };
+    let mut pair = Pair::new(way, &settings, Manner::Keep);
+    let (paused, at_paused) = pair.connect();
+    let (other, at_other) = pair.connect();
+    pair.run_a_while();
+    pair.server.app.pausing = Some(at_paused);
+    pair.server.app.resuming = Some((at_other, at_paused));
+    let sent = pattern(6, 6_000);
+    pair.client.app.outbox.send(paused, &sent).unwrap();
+    pair.client.app.outbox.send(other, &sent).unwrap();
+    pair.run_until("all arrived", |pair| {
+        let is_all = pair.server.story(at_other).received.len() >= sent.len();
+        if is_all && pair.server.story(at_paused).is_paused {
+            pair.server.app.resume(at_paused);
+        }
+        is_all && pair.server.story(at_paused).received.len() >= sent.len()
+    });
+    assert!(pair.server.story(at_paused).received == sent);
+    assert!(pair.server.story(at_other).received == sent);
     pair.finish();
 }
 

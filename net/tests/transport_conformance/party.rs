@@ -69,7 +69,10 @@ pub(crate) struct App {
     pub(crate) manner: Manner,
     pub(crate) at_end: AtEnd,
     pub(crate) fetched: u64,
-    pub(crate) pause_on_receive: bool,
+    /// Pauses this connection whenever it brings bytes.
+    pub(crate) pausing: Option<ConnId>,
+    /// Resumes the second connection whenever the first one brings bytes.
+    pub(crate) resuming: Option<(ConnId, ConnId)>,
     refused: BTreeMap<ConnId, Vec<u8>>,
     high_bytes: usize,
     may_receive: bool,
@@ -142,8 +145,13 @@ impl Handler for App {
         if manner == Manner::Echo {
             self.echo(conn, bytes);
         }
-        if self.pause_on_receive {
+        if self.pausing == Some(conn) {
             self.pause(conn);
+        }
+        if let Some((from, to)) = self.resuming
+            && from == conn
+        {
+            self.resume(to);
         }
     }
 
@@ -197,7 +205,8 @@ impl Party {
             manner,
             at_end: AtEnd::Close,
             fetched: 0,
-            pause_on_receive: false,
+            pausing: None,
+            resuming: None,
             refused: BTreeMap::new(),
             high_bytes: settings.send_high_bytes,
             may_receive: false,
