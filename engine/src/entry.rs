@@ -143,13 +143,12 @@ impl EntryHeader {
         if header.slot.0 >= SLOT_COUNT {
             return Err(EntryError::NoSuchSlot { slot: header.slot });
         }
-        if bytes[33] != 0 {
-            return Err(EntryError::NotZero { offset: 33 });
+        if u64_at(bytes, 32) & !0xffff_00ff != 0 {
+            let is_not_zero = |&offset: &usize| bytes[offset] != 0;
+            let offset = [33, 36, 37, 38, 39].into_iter().find(is_not_zero).expect("one of the masked bytes");
+            return Err(EntryError::NotZero { offset });
         }
-        match bytes[36..].iter().position(|&byte| byte != 0) {
-            Some(position) => Err(EntryError::NotZero { offset: 36 + position }),
-            None => Ok(header),
-        }
+        Ok(header)
     }
 }
 
@@ -180,10 +179,11 @@ impl<'a> Entry<'a> {
             return Err(EntryError::Truncated { needed, have: bytes.len() });
         };
         let body_end = HEADER_BYTES + header.body_len as usize;
-        match raw[body_end..].iter().position(|&byte| byte != 0) {
-            Some(position) => Err(EntryError::NotZero { offset: body_end + position }),
-            None => Ok((Self { header, raw }, needed)),
+        if !ends_in_zeros(raw, needed - body_end) {
+            let position = raw[body_end..].iter().position(|&byte| byte != 0).expect("one of them is not zero");
+            return Err(EntryError::NotZero { offset: body_end + position });
         }
+        Ok((Self { header, raw }, needed))
     }
 
     /// Checks the checksum.
@@ -193,7 +193,7 @@ impl<'a> Entry<'a> {
     /// # Errors
     /// `Checksum`: header or body is not what was written.
     pub fn verify(&self) -> Result<(), EntryError> {
-        let computed = crc32c::crc32c(&self.raw[4..HEADER_BYTES + self.body().len()]);
+        let computed = checksum(&self.raw[..HEADER_BYTES + self.body().len()]);
         if computed != self.header.crc32c {
             return Err(EntryError::Checksum { id: self.id(), stored: self.header.crc32c, computed });
         }
@@ -340,6 +340,20 @@ pub enum EntryError {
         /// What the bytes give.
         computed: u32,
     },
+}
+
+/// Returns the checksum of an entry, given as header and body; what the header says about the checksum does not matter.
+pub(crate) fn checksum(header_and_body: &[u8]) -> u32 {
+    crc32c::crc32c(&header_and_body[4..])
+}
+
+/// Returns whether the last `count` bytes of `raw`, at most 15, are zero. `raw` is an entry and so at least 48 long.
+#[inline]
+fn ends_in_zeros(raw: &[u8], count: usize) -> bool {
+    debug_assert!(count < ENTRY_ALIGN);
+    let tail = raw.last_chunk::<ENTRY_ALIGN>().expect("an entry is longer than its padding");
+    // Shifts the bytes before the last `count` out; in two steps, as a shift by all bits is not one.
+    u128::from_le_bytes(*tail) >> 8 >> ((ENTRY_ALIGN - 1 - count) * 8) == 0
 }
 
 fn u32_at(bytes: &[u8; HEADER_BYTES], at: usize) -> u32 {

@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::entry::{BODY_BYTES_MAX, ENTRY_ALIGN, Entry, EntryHeader, EntryKind, padded_len};
+use crate::entry::{BODY_BYTES_MAX, ENTRY_ALIGN, Entry, EntryHeader, EntryKind, HEADER_BYTES, checksum, padded_len};
 use crate::ids::{EntryId, Epoch, LogIndex, Slot};
 use crate::sync::pool::{Link, Pool, Run};
 use crate::time::LogTime;
@@ -134,13 +134,17 @@ impl Log {
             slot: stamp.slot,
         };
         let mut writer = pool.writer(run, offset, len);
-        for word in header.sealed(body).to_words() {
+        for word in header.to_words() {
             writer.word(word);
         }
         for part in body {
             writer.bytes(part);
         }
         writer.finish();
+        // Summed where it lies: one pass over neighbouring bytes, in whatever parts they came.
+        let crc32c = checksum(pool.bytes(run, offset, HEADER_BYTES + body_len));
+        let [first_word, ..] = EntryHeader { crc32c, ..header }.to_words();
+        pool.set_word(run, offset / size_of::<u64>(), first_word);
         Ok(id)
     }
 

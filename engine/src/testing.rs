@@ -1,3 +1,4 @@
 //! Models and stages for tests, fuzzing and simulation. Nothing here changes what is shipped.
 
 pub mod cluster;
+pub mod log_model;

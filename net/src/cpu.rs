@@ -336,6 +336,7 @@ fn task_of<'a>(group: GroupId, request: &wire::Request<'a>) -> Task<'a> {
 impl Handler for Cpu {
     fn fetched(&mut self) {
         self.front.now = clock::now();
+        self.front.wall_now_ns = clock::wall_clock_ns();
     }
 
     fn accepted(&mut self, listener: ListenerId, conn: ConnId, peer: PeerAddr) {

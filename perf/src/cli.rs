@@ -1,6 +1,7 @@
 //! The command line: verbs, their options, and what each one runs.
 
 use std::ffi::OsString;
+use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -8,11 +9,16 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::clock::OsClock;
 use crate::floor::{FollowerOptions, LeaderOptions, follow, lead};
+use crate::load::{Arrival, Spacing};
 use crate::machine::Fingerprint;
-use crate::measure::{LoadArgs, measure};
+use crate::measure::{LimitArgs, LoadArgs, measure};
+use crate::peers::{self, Contest};
+use crate::plot::Chart;
 use crate::process::exec_child;
-use crate::report::{Report, Style, Subject};
-use crate::system::{Setup, Transport, start_floor};
+use crate::quorum::{DaemonArgs, Protocol};
+use crate::report::{Report, Style};
+use crate::sweep::{self, Sweep};
+use crate::system::{Setup, System, Transport};
 
 /// Measures quorate and its peers end to end: real processes, real sockets, every reply checked
 #[derive(Debug, Parser)]
@@ -42,6 +48,14 @@ struct OutputArgs {
 enum Verb {
     /// The price of the kernel: the same processes and sockets, forwarding only
     Floor(FloorArgs),
+    /// Quorate: real daemons, writes acknowledged by a quorum
+    Quorum(QuorumArgs),
+    /// Quorate, the floor and every installed peer in interleaved rounds, with ratios
+    Peers(PeersArgs),
+    /// One system at rising rates up to its knee, then its latency at 50, 70 and 90 % of it
+    Sweep(SweepArgs),
+    /// Draw percentile curves of kept histograms as SVG
+    Plot(PlotArgs),
     #[command(hide = true)]
     ExecChild {
         parent: u32,
@@ -59,6 +73,71 @@ struct FloorArgs {
     load: LoadArgs,
     #[command(flatten)]
     shape: ShapeArgs,
+}
+
+#[derive(Debug, Args)]
+struct QuorumArgs {
+    /// What the client speaks
+    #[arg(long, value_enum, default_value_t = Protocol::Native)]
+    protocol: Protocol,
+    #[command(flatten)]
+    load: LoadArgs,
+    #[command(flatten)]
+    shape: ShapeArgs,
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+#[derive(Debug, Args)]
+struct PeersArgs {
+    /// Requests in flight
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    window: u32,
+    /// Interleaved rounds
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rounds: u32,
+    /// Bytes of each value
+    #[arg(long, value_name = "BYTES", default_value_t = 64)]
+    value: usize,
+    /// Only these systems
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<System>,
+    #[command(flatten)]
+    limit: LimitArgs,
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+#[derive(Debug, Args)]
+struct SweepArgs {
+    /// The system
+    #[arg(long, value_enum, default_value_t = System::Floor)]
+    system: System,
+    /// Requests per second to start with
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    first_rate: u64,
+    /// Spread requests as a Poisson process
+    #[arg(long)]
+    poisson: bool,
+    #[command(flatten)]
+    limit: LimitArgs,
+    #[command(flatten)]
+    shape: ShapeArgs,
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+#[derive(Debug, Args)]
+struct PlotArgs {
+    /// Kept .json or .hgrm files, or a folder of them
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// The file to write
+    #[arg(long, value_name = "FILE")]
+    svg: PathBuf,
+    /// Title of the chart
+    #[arg(long)]
+    title: Option<String>,
 }
 
 /// Size and sockets of the system.
@@ -89,6 +168,10 @@ pub fn run(cli: Cli) -> Result<bool> {
     let output = cli.output;
     match cli.verb {
         Verb::Floor(arguments) => run_floor(&output, &arguments),
+        Verb::Quorum(arguments) => run_quorum(&output, &arguments),
+        Verb::Peers(arguments) => run_peers(&output, &arguments),
+        Verb::Sweep(arguments) => run_sweep(&output, &arguments),
+        Verb::Plot(arguments) => run_plot(&arguments),
         Verb::ExecChild { parent, program, arguments } => exec_child(parent, &program, &arguments).map(|()| true),
         Verb::FloorNode(FloorNode::Lead(options)) => lead(&options).map(|()| true),
         Verb::FloorNode(FloorNode::Follow(options)) => follow(&options).map(|()| true),
@@ -96,13 +179,56 @@ pub fn run(cli: Cli) -> Result<bool> {
 }
 
 fn run_floor(output: &OutputArgs, arguments: &FloorArgs) -> Result<bool> {
-    let setup = arguments.shape.setup(arguments.load.window())?;
+    let setup = arguments.shape.setup(arguments.load.window(), DaemonArgs::default())?;
+    run_one(output, System::Floor, &setup, &arguments.load)
+}
+
+fn run_quorum(output: &OutputArgs, arguments: &QuorumArgs) -> Result<bool> {
+    let setup = arguments.shape.setup(arguments.load.window(), arguments.daemon.clone())?;
+    let system = match arguments.protocol {
+        Protocol::Native => System::QuorateNative,
+        Protocol::Resp => System::QuorateResp,
+    };
+    run_one(output, system, &setup, &arguments.load)
+}
+
+fn run_one(output: &OutputArgs, system: System, setup: &Setup, load: &LoadArgs) -> Result<bool> {
     let mut report = output.begin()?;
-    let mut running = start_floor(&setup)?;
-    let subject = Subject { system: "floor", protocol: "forward", value_bytes: setup.value_bytes };
-    let measured = measure(&mut running, &subject, &arguments.load.plan(output.seed), "");
+    let mut running = system.start(setup)?;
+    let measured = measure(&mut running, &system.subject(setup), &load.plan(output.seed), "");
     report.record(&measured.line, &measured.figures, "")?;
     report.finish()
+}
+
+fn run_peers(output: &OutputArgs, arguments: &PeersArgs) -> Result<bool> {
+    let shape = ShapeArgs { value: arguments.value, nodes: 3, socket: Transport::Tcp };
+    let setup = shape.setup(Some(arguments.window), arguments.daemon.clone())?;
+    let plan = arguments.limit.plan(Arrival::Window(arguments.window));
+    let systems = if arguments.only.is_empty() { System::ALL.to_vec() } else { arguments.only.clone() };
+    let contest = Contest { systems, rounds: arguments.rounds, setup, plan };
+    let mut report = output.begin()?;
+    peers::run(&contest, &mut report)?;
+    report.finish()
+}
+
+fn run_sweep(output: &OutputArgs, arguments: &SweepArgs) -> Result<bool> {
+    let spacing = if arguments.poisson { Spacing::Poisson { seed: output.seed } } else { Spacing::Even };
+    let sweep = Sweep {
+        system: arguments.system,
+        setup: arguments.shape.setup(None, arguments.daemon.clone())?,
+        first_rate: arguments.first_rate,
+        spacing,
+        limit: arguments.limit.clone(),
+    };
+    let mut report = output.begin()?;
+    sweep::run(&sweep, &mut report)?;
+    report.finish()
+}
+
+fn run_plot(arguments: &PlotArgs) -> Result<bool> {
+    let chart = Chart::read(&arguments.paths, arguments.title.clone())?;
+    fs::write(&arguments.svg, chart.to_svg()).with_context(|| format!("cannot write {}", arguments.svg.display()))?;
+    Ok(true)
 }
 
 impl OutputArgs {
@@ -114,8 +240,8 @@ impl OutputArgs {
 }
 
 impl ShapeArgs {
-    fn setup(&self, window: u32) -> Result<Setup> {
+    fn setup(&self, window: Option<u32>, daemon: DaemonArgs) -> Result<Setup> {
         let harness = std::env::current_exe().context("cannot find this program's own path")?;
-        Ok(Setup { harness, value_bytes: self.value, window, nodes: self.nodes, transport: self.socket })
+        Ok(Setup { harness, value_bytes: self.value, window, nodes: self.nodes, transport: self.socket, daemon })
     }
 }

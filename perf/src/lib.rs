@@ -5,7 +5,9 @@
 //! that only forward bytes, which is the price of the kernel. So every verb can print the floor beside its figures.
 //!
 //! [`load`] generates load through a [`load::Driver`], one per protocol, on a [`clock`] that tests simulate;
-//! [`histogram`] keeps latencies. [`process`] starts what is measured, [`connection`] talks to it, [`system`] lists it.
+//! [`histogram`] keeps latencies. [`process`] starts what is measured, [`connection`] talks to it, and [`system`] lists it:
+//! [`floor`], [`quorum`] and [`peers`]. [`measure`], [`sweep`], [`report`] and [`plot`] make figures of it, [`machine`] says
+//! where they come from.
 
 pub mod cli;
 pub mod clock;
@@ -15,6 +17,12 @@ pub mod histogram;
 pub mod load;
 pub mod machine;
 pub mod measure;
+pub mod native;
+pub mod peers;
+pub mod plot;
 pub mod process;
+pub mod quorum;
 pub mod report;
+pub mod resp;
+pub mod sweep;
 pub mod system;

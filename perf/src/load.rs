@@ -470,7 +470,7 @@ impl InFlight {
 /// Requests in flight at once, in both loops.
 pub const OUTSTANDING_MAX: u64 = 1 << 16;
 /// A run without progress for this long while an answer is missing has lost it.
-pub const SILENCE_NS: u64 = 5_000_000_000;
+pub const SILENCE_NS: u64 = 10_000_000_000;
 /// Below this share of its rate an open loop is invalid.
 const RATE_SHARE_MIN: f64 = 0.99;
 /// An open loop that is this many times late gives up; it is invalid then.

@@ -53,7 +53,7 @@ pub struct Hiccup {
 }
 
 impl Fingerprint {
-    /// Looks at the machine; takes [`HICCUP_NS`] for the hiccup phase.
+    /// Looks at the machine; takes `HICCUP_NS` for the hiccup phase.
     pub fn take(seed: u64, clock: &impl Clock) -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let cpuinfo = read("/proc/cpuinfo");
@@ -73,6 +73,12 @@ impl Fingerprint {
         }
     }
 
+    /// Whether others used a good part of the CPUs during the last minute.
+    fn is_busy(&self) -> bool {
+        let last_minute = self.load_average.split_whitespace().next().and_then(|word| word.parse::<f64>().ok());
+        last_minute.is_some_and(|load| load > BUSY_LOAD * self.cpus as f64)
+    }
+
     /// Notes the steal time since the start.
     pub fn finish(&mut self) {
         let now = fs::read_to_string("/proc/stat").ok().and_then(|stat| CpuTimes::parse(&stat));
@@ -88,7 +94,14 @@ impl fmt::Display for Fingerprint {
         writeln!(f, "build    {} ({}), seed {}", self.commit, self.build, self.seed)?;
         writeln!(f, "command  {}", self.command)?;
         let Hiccup { p50_us, p99_us, p999_us, max_us } = self.hiccup;
-        write!(f, "hiccup   p50 {p50_us:.2} p99 {p99_us:.2} p99.9 {p999_us:.2} max {max_us:.0} us, loop without I/O")
+        write!(f, "hiccup   p50 {p50_us:.2} p99 {p99_us:.2} p99.9 {p999_us:.2} max {max_us:.0} us, loop without I/O")?;
+        if self.is_busy() {
+            write!(
+                f,
+                "\nbusy     others use this machine: processes that yield wait for them, and figures mean little"
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -142,6 +155,8 @@ impl CpuTimes {
 
 /// Length of the hiccup phase.
 const HICCUP_NS: u64 = 500_000_000;
+/// Load average per CPU above which the machine counts as busy.
+const BUSY_LOAD: f64 = 0.75;
 const UNKNOWN: &str = "unknown";
 
 #[cfg(test)]

@@ -48,10 +48,10 @@ impl LoadArgs {
         self.limit.plan(arrival)
     }
 
-    /// Returns the most requests in flight that this load asks for by itself.
+    /// Returns the requests in flight, none in an open loop.
     #[must_use]
-    pub fn window(&self) -> u32 {
-        if self.rate.is_some() { OPEN_LOOP_WINDOW } else { self.window }
+    pub fn window(&self) -> Option<u32> {
+        self.rate.is_none().then_some(self.window)
     }
 }
 
@@ -108,5 +108,3 @@ const DURATION: Duration = Duration::from_secs(4);
 /// Longest run when only a count is given.
 const COUNT_DURATION: Duration = Duration::from_secs(120);
 const WARM_UP: Duration = Duration::from_millis(500);
-/// In an open loop any number may be in flight; systems that open connections by the window open this many.
-const OPEN_LOOP_WINDOW: u32 = 64;

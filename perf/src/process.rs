@@ -121,7 +121,7 @@ impl Process {
     fn log_tail(&self) -> String {
         let text = fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().collect();
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         let tail = &lines[lines.len().saturating_sub(LOG_TAIL_LINES)..];
         if tail.is_empty() { "it said nothing".to_owned() } else { tail.join(" | ") }
     }

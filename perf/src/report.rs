@@ -151,6 +151,7 @@ pub struct Report {
     fingerprint: Fingerprint,
     kept: Vec<Kept>,
     rows: usize,
+    notes: Footnotes,
     all_valid: bool,
 }
 
@@ -192,7 +193,7 @@ impl Report {
             Style::Json => writeln!(io::stderr(), "{}", serde_json::to_string(&fingerprint)?)?,
             Style::Table => writeln!(io::stdout(), "{fingerprint}\n")?,
         }
-        Ok(Self { style, folder, fingerprint, kept: Vec::new(), rows: 0, all_valid: true })
+        Ok(Self { style, folder, fingerprint, kept: Vec::new(), rows: 0, notes: Footnotes::default(), all_valid: true })
     }
 
     /// Shows one line.
@@ -201,6 +202,14 @@ impl Report {
     /// The output is closed.
     pub fn show(&mut self, line: &ResultLine) -> Result<()> {
         self.all_valid &= line.valid;
+        self.show_probe(line)
+    }
+
+    /// Shows a line that may well be invalid, since it looks for a limit.
+    ///
+    /// # Errors
+    /// The output is closed.
+    pub fn show_probe(&mut self, line: &ResultLine) -> Result<()> {
         let mut out = io::stdout().lock();
         match self.style {
             Style::Json => writeln!(out, "{}", serde_json::to_string(line)?)?,
@@ -208,7 +217,8 @@ impl Report {
                 if self.rows == 0 {
                     writeln!(out, "{}", table_heading())?;
                 }
-                writeln!(out, "{}", table_row(line))?;
+                let notes = self.notes.numbers_of(&line.note);
+                writeln!(out, "{}", table_row(line, &notes))?;
             }
         }
         self.rows += 1;
@@ -268,6 +278,9 @@ impl Report {
     /// A file cannot be written, or the output is closed.
     pub fn finish(mut self) -> Result<bool> {
         self.fingerprint.finish();
+        for (index, note) in self.notes.0.iter().enumerate() {
+            self.remark(&format!("{:>8} {note}", format!("[{}]", index + 1)))?;
+        }
         let steal = self.fingerprint.steal_percent.map_or("unknown".to_owned(), |percent| format!("{percent:.2} %"));
         self.remark(&format!("steal    {steal} of CPU time during this command"))?;
         if let Some(folder) = &self.folder {
@@ -290,9 +303,28 @@ fn write_kept(folder: &Path, kept: &Kept, machine: &Fingerprint) -> Result<()> {
     Ok(())
 }
 
+/// Notes of a table: each different one is printed once, below.
+#[derive(Debug, Default)]
+struct Footnotes(Vec<String>);
+
+impl Footnotes {
+    /// Returns the numbers of the parts of a note, from 1.
+    fn numbers_of(&mut self, note: &str) -> String {
+        let mut numbers = String::new();
+        for part in note.split("; ").filter(|part| !part.is_empty()) {
+            let index = self.0.iter().position(|known| known == part).unwrap_or_else(|| {
+                self.0.push(part.to_owned());
+                self.0.len() - 1
+            });
+            numbers.push_str(&format!("[{}]", index + 1));
+        }
+        numbers
+    }
+}
+
 fn table_heading() -> String {
     format!(
-        "{:<18}{:<26}{:<9}{:>10}{:>10}{:>8}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>11}  {:<8}note",
+        "{:<18}{:<25}{:<9}{:>12}{:>10}{:>7}{:>12}{:>9}{:>9}{:>9}{:>9}{:>9}{:>10}  {:<7}notes",
         "system",
         "mode",
         "protocol",
@@ -310,14 +342,14 @@ fn table_heading() -> String {
     )
 }
 
-fn table_row(line: &ResultLine) -> String {
+fn table_row(line: &ResultLine, notes: &str) -> String {
     let load = match (line.window, line.rate) {
         (Some(window), _) => format!("window {window}"),
         (None, Some(rate)) => format!("{rate}/s"),
         (None, None) => String::new(),
     };
     format!(
-        "{:<18}{:<26}{:<9}{:>10}{:>10}{:>8}{:>12.0}{:>10.1}{:>10.1}{:>10.1}{:>10.1}{:>10.1}{:>11.1}  {:<8}{}",
+        "{:<18}{:<25}{:<9}{:>12}{:>10}{:>7}{:>12.0}{:>9.1}{:>9.1}{:>9.1}{:>9.1}{:>9.1}{:>10.1}  {:<7}{}",
         line.system,
         line.mode,
         line.protocol,
@@ -332,7 +364,7 @@ fn table_row(line: &ResultLine) -> String {
         line.p9999_us,
         line.max_us,
         if line.valid { "yes" } else { "NO" },
-        line.note
+        notes
     )
 }
 
@@ -410,9 +442,18 @@ mod tests {
     }
 
     #[test]
+    fn notes_are_numbered_once() {
+        let mut notes = Footnotes::default();
+        assert_eq!(notes.numbers_of("a; b"), "[1][2]");
+        assert_eq!(notes.numbers_of("b; c"), "[2][3]");
+        assert_eq!(notes.numbers_of(""), "");
+        assert_eq!(notes.0, ["a", "b", "c"]);
+    }
+
+    #[test]
     fn rows_align_with_the_heading() {
         let line = ResultLine::new(&SUBJECT, &PLAN, &figures(), &["here"]);
-        let row = table_row(&line);
-        assert_eq!(row.find("here").unwrap(), table_heading().find("note").unwrap());
+        let row = table_row(&line, "here");
+        assert_eq!(row.find("here").unwrap(), table_heading().find("notes").unwrap());
     }
 }

@@ -4,20 +4,18 @@ use std::path::PathBuf;
 
 use quorate_perf::load::{Arrival, Plan, Spacing};
 use quorate_perf::measure::measure;
-use quorate_perf::report::Subject;
-use quorate_perf::system::{Setup, Transport, start_floor};
-
-const SUBJECT: Subject = Subject { system: "floor", protocol: "forward", value_bytes: 64 };
+use quorate_perf::quorum::DaemonArgs;
+use quorate_perf::system::{Setup, System, Transport};
 
 fn setup(nodes: u16, transport: Transport) -> Setup {
     let harness = PathBuf::from(env!("CARGO_BIN_EXE_quorate-perf"));
-    Setup { harness, value_bytes: 64, window: 64, nodes, transport }
+    Setup { harness, value_bytes: 64, window: Some(64), nodes, transport, daemon: DaemonArgs::default() }
 }
 
 fn assert_answers(setup: &Setup, arrival: Arrival) {
-    let mut running = start_floor(setup).expect("the floor starts");
+    let mut running = System::Floor.start(setup).expect("the floor starts");
     let plan = Plan { arrival, count_max: 1_000, duration_ns_max: 60_000_000_000 };
-    let measured = measure(&mut running, &SUBJECT, &plan, "");
+    let measured = measure(&mut running, &System::Floor.subject(setup), &plan, "");
     assert_eq!((measured.line.count, measured.line.errors), (1_000, 0), "{}", measured.line.note);
     assert_eq!(measured.figures.sent, 1_000);
     assert_eq!(measured.figures.latencies.count(), 1_000);
@@ -49,15 +47,15 @@ fn floor_answers_an_open_loop() {
 #[test]
 fn values_larger_than_every_buffer_get_through() {
     let setup = Setup { value_bytes: 1 << 20, ..setup(3, Transport::Tcp) };
-    let mut running = start_floor(&setup).unwrap();
+    let mut running = System::Floor.start(&setup).unwrap();
     let plan = Plan { arrival: Arrival::Window(8), count_max: 100, duration_ns_max: 60_000_000_000 };
-    let measured = measure(&mut running, &SUBJECT, &plan, "");
+    let measured = measure(&mut running, &System::Floor.subject(&setup), &plan, "");
     assert_eq!(measured.line.count, 100, "{}", measured.line.note);
 }
 
 #[test]
 fn processes_end_with_the_system() {
-    let running = start_floor(&setup(3, Transport::Tcp)).unwrap();
+    let running = System::Floor.start(&setup(3, Transport::Tcp)).unwrap();
     let pids: Vec<u32> = running.processes.iter().map(quorate_perf::process::Process::pid).collect();
     let folder = running.folder.path().to_owned();
     assert_eq!(pids.len(), 3);
@@ -74,6 +72,6 @@ fn processes_end_with_the_system() {
 
 #[test]
 fn even_number_of_nodes_is_refused() {
-    let error = start_floor(&setup(4, Transport::Tcp)).unwrap_err();
-    assert!(error.to_string().contains("choose 3 or 5"), "{error}");
+    let error = System::Floor.start(&setup(4, Transport::Tcp)).unwrap_err();
+    assert!(format!("{error:#}").contains("choose 3 or 5"), "{error}");
 }

@@ -330,7 +330,7 @@ fn reader_survives_a_new_start_with_lower_indexes() {
 
 #[test]
 fn two_threads_agree_on_what_was_written() {
-    const ENTRIES: u64 = 50_000;
+    const ENTRIES: u64 = 20_000;
     let mut pool = pool(8);
     let mut log = Log::new(0);
     let mut reader = log.reader(&pool, LogIndex(1));

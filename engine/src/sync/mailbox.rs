@@ -92,8 +92,13 @@ impl Ring {
     }
 
     #[inline]
-    fn word(&self, position: u64) -> &AtomicU64 {
-        self.words.word(self.offset(position) / WORD_BYTES)
+    fn load_word(&self, position: u64, order: Ordering) -> u64 {
+        self.words.word(self.offset(position) / WORD_BYTES).load(order)
+    }
+
+    #[inline]
+    fn store_word(&self, position: u64, value: u64, order: Ordering) {
+        self.words.store(self.offset(position) / WORD_BYTES, value, order);
     }
 }
 
@@ -134,16 +139,16 @@ impl Producer {
         }
         writer.finish();
         // Relaxed: M2; published by the release below.
-        self.ring.word(start + size as u64).store(0, Ordering::Relaxed);
+        self.ring.store_word(start + size as u64, 0, Ordering::Relaxed);
 
         // Release: the record, and the zero behind it, are visible before its length.
         // Pairs with: Acquire in `Consumer::peek`.
         if padding == 0 {
-            self.ring.word(start).store(PRESENT | len as u64, Ordering::Release);
+            self.ring.store_word(start, PRESENT | len as u64, Ordering::Release);
         } else {
             // Relaxed: the consumer gets here only through the padding, which is published next.
-            self.ring.word(start).store(PRESENT | len as u64, Ordering::Relaxed);
-            self.ring.word(self.tail).store(PADDING, Ordering::Release);
+            self.ring.store_word(start, PRESENT | len as u64, Ordering::Relaxed);
+            self.ring.store_word(self.tail, PADDING, Ordering::Release);
         }
         self.tail = start + size as u64;
         Ok(())
@@ -278,7 +283,7 @@ impl Consumer {
     fn length_word(&self) -> u64 {
         // Acquire: with the length come the record's bytes and the zero behind them.
         // Pairs with: Release in `Producer::try_push`.
-        self.ring.word(self.head).load(Ordering::Acquire)
+        self.ring.load_word(self.head, Ordering::Acquire)
     }
 }
 

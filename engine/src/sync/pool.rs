@@ -239,7 +239,7 @@ impl Pool {
     pub(crate) fn set_word(&mut self, run: Run, index: usize, value: u64) {
         debug_assert!(index < self.run_bytes(run) / WORD_BYTES);
         // Relaxed: published with the log's commit index.
-        self.memory.words.word(self.memory.start(run.head) + index).store(value.to_le(), Ordering::Relaxed);
+        self.memory.words.store(self.memory.start(run.head) + index, value.to_le(), Ordering::Relaxed);
     }
 
     /// Returns a writer for `len` bytes of `run` from `offset` on; both multiples of 8.

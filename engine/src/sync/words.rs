@@ -5,7 +5,8 @@
 //! through [`WordWriter`], which joins the parts of a message into whole words.
 //!
 //! Under loom there is no memory behind the words, so the byte view is a copy that is never freed; a model run makes
-//! few of them.
+//! few of them. As loom never lets a load see a later store, it cannot show that bytes change under a byte view; so who
+//! looks at a word as bytes and who fills it is tracked beside it, and the two must be ordered by something.
 //!
 //! # Threads
 //! Words may be loaded and stored by any thread. All accesses here are relaxed: the modules above decide which store
@@ -28,6 +29,9 @@ const PAGE_BYTES: usize = 4096;
 /// A block of words that never moves and never changes its size.
 pub(super) struct Words {
     lines: Box<[Line]>,
+    /// One per word: who looks at it as bytes, who fills it.
+    #[cfg(loom)]
+    tracks: Box<[loom::cell::UnsafeCell<()>]>,
 }
 
 #[derive(Default)]
@@ -38,7 +42,11 @@ impl Words {
     /// Returns `len` words of zero, rounded up to whole cache lines, all of them backed by memory.
     pub(super) fn new(len: usize) -> Self {
         let lines = (0..len.div_ceil(LINE_WORDS)).map(|_| Line::default()).collect();
-        let words = Self { lines };
+        let words = Self {
+            lines,
+            #[cfg(loom)]
+            tracks: (0..len).map(|_| loom::cell::UnsafeCell::new(())).collect(),
+        };
         words.prefault();
         words
     }
@@ -66,12 +74,22 @@ impl Words {
         &self.lines[index / LINE_WORDS].0[index % LINE_WORDS]
     }
 
+    /// Stores to word `index`, counted from 0.
+    #[inline]
+    pub(super) fn store(&self, index: usize, value: u64, order: Ordering) {
+        #[cfg(loom)]
+        self.tracks[index].with_mut(|_| ());
+        self.word(index).store(value, order);
+    }
+
     /// Returns a writer that fills exactly the `len` words from `start` on.
     ///
     /// # Panics
     /// If they are not all inside the block.
     #[inline]
     pub(super) fn writer(&self, start: usize, len: usize) -> WordWriter<'_> {
+        #[cfg(loom)]
+        self.tracks[start..start + len].iter().for_each(|track| track.with_mut(|_| ()));
         WordWriter { words: self.range(start, len), joined: 0, joined_bytes: 0 }
     }
 
@@ -137,6 +155,8 @@ impl Words {
 
     /// As the real one, but a copy that lives for ever.
     pub(super) fn bytes(&self, start: usize, len: usize) -> &[u8] {
+        let end = start + len.div_ceil(WORD_BYTES);
+        self.tracks[start..end].iter().for_each(|track| track.with(|_| ()));
         let mut copy = vec![0; len.next_multiple_of(WORD_BYTES)];
         self.load(start, &mut copy);
         &Box::leak(copy.into_boxed_slice())[..len]
@@ -190,11 +210,7 @@ impl WordWriter<'_> {
             return;
         }
         let shift = self.joined_bytes * 8;
-        for chunk in chunks {
-            let value = u64::from_le_bytes(*chunk);
-            self.store(self.joined | value << shift);
-            self.joined = value >> (64 - shift);
-        }
+        self.store_all_shifted(chunks, shift);
         let value = up_to_seven(bytes, rest);
         let joined_bytes = self.joined_bytes + short_len(rest);
         if joined_bytes < 8 {
@@ -236,6 +252,20 @@ impl WordWriter<'_> {
         }
         self.words = rest;
     }
+
+    /// Stores `chunks` behind the bytes in `joined`, which are `shift` bits; as many stay in `joined`.
+    #[inline]
+    fn store_all_shifted(&mut self, chunks: &[[u8; WORD_BYTES]], shift: u32) {
+        let (words, rest) = self.words.split_at(chunks.len());
+        let mut joined = self.joined;
+        for (word, chunk) in words.iter().zip(chunks) {
+            let value = u64::from_le_bytes(*chunk);
+            word.store((joined | value << shift).to_le(), Ordering::Relaxed);
+            joined = value >> (64 - shift);
+        }
+        self.joined = joined;
+        self.words = rest;
+    }
 }
 
 #[cfg(loom)]
@@ -247,6 +277,14 @@ impl WordWriter<'_> {
     fn store_all(&mut self, chunks: &[[u8; WORD_BYTES]]) {
         for chunk in chunks {
             self.store(u64::from_le_bytes(*chunk));
+        }
+    }
+
+    fn store_all_shifted(&mut self, chunks: &[[u8; WORD_BYTES]], shift: u32) {
+        for chunk in chunks {
+            let value = u64::from_le_bytes(*chunk);
+            self.store(self.joined | value << shift);
+            self.joined = value >> (64 - shift);
         }
     }
 }

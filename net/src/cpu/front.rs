@@ -9,6 +9,7 @@ use quorate_engine::message::Message;
 use quorate_engine::output::Event;
 use quorate_engine::time::Instant;
 
+use crate::clock;
 use crate::node::Shared;
 use crate::node::facts::Facts;
 use crate::transport::{Close, CloseReason, ConnId, ListenerId, Outbox, PeerAddr, TransportSettings};
@@ -108,6 +109,8 @@ pub(super) struct Front {
     pub(super) subscriptions: Subscriptions,
     pub(super) doors: Vec<(ListenerId, DoorKind)>,
     pub(super) now: Instant,
+    /// The wall clock at the same moment, in nanoseconds since the Unix epoch.
+    pub(super) wall_now_ns: u64,
     /// RESP connections that may go on with what they have received.
     pub(super) resume: Vec<ConnId>,
     pub(super) is_stopping: bool,
@@ -152,6 +155,7 @@ impl Front {
             subscriptions: Subscriptions::default(),
             doors: Vec::new(),
             now: Instant(0),
+            wall_now_ns: clock::wall_clock_ns(),
             resume: Vec::new(),
             is_stopping: false,
             links,
@@ -504,7 +508,7 @@ impl Front {
 
     /// Lets the connections go on that a pause has held back, if it is over.
     pub(super) fn release_held_back(&mut self) {
-        if !self.held_back.is_empty() && !self.shared.pause_holds(true, crate::clock::wall_clock_ns() / 1000) {
+        if !self.held_back.is_empty() && !self.shared.pause_holds(true, clock::wall_clock_ns() / 1000) {
             let mut held_back = core::mem::take(&mut self.held_back);
             self.resume.append(&mut held_back);
         }

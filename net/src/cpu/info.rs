@@ -14,7 +14,10 @@ use super::front::Front;
 /// The release whose commands clients may expect.
 const REDIS_VERSION: &str = "7.2.0";
 
-const SECTIONS: [(&str, fn(&mut String, &Front, &Engine)); 9] = [
+/// Writes the lines of one section.
+type Section = fn(&mut String, &Front, &Engine);
+
+const SECTIONS: [(&str, Section); 10] = [
     ("Server", server),
     ("Clients", clients),
     ("Memory", memory),
@@ -24,6 +27,7 @@ const SECTIONS: [(&str, fn(&mut String, &Front, &Engine)); 9] = [
     ("Cluster", cluster),
     ("Keyspace", keyspace),
     ("Io", io),
+    ("Quorum", quorum),
 ];
 
 /// Returns the sections asked for; all of them without arguments.
@@ -31,7 +35,7 @@ pub(super) fn write(front: &Front, engine: &Engine, args: Args<'_>) -> String {
     let wanted: Vec<String> = args.iter().skip(1).map(|name| String::from_utf8_lossy(name).to_lowercase()).collect();
     let is_all = wanted.is_empty() || wanted.iter().any(|name| ["all", "everything", "default"].contains(&&**name));
     let mut text = String::new();
-    for (name, section) in SECTIONS.into_iter().chain([("Quorum", quorum as fn(&mut String, &Front, &Engine))]) {
+    for (name, section) in SECTIONS {
         if is_all || wanted.contains(&name.to_lowercase()) {
             if !text.is_empty() {
                 text.push_str("\r\n");

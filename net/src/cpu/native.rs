@@ -353,7 +353,7 @@ fn objection(facts: &Facts, group: GroupId, command: &Command<'_>) -> Option<(Re
     if command.op == Op::Expired {
         return Some((RefusalCode::NotBuilt, "ERR keys are ended by the leader alone"));
     }
-    let has_no_key = matches!(command.op, Op::Flush | Op::Count | Op::Scan | Op::Keys | Op::RandomKey);
+    let has_no_key = matches!(command.op, Op::Flush | Op::Count | Op::Scan | Op::Keys | Op::RandomKey | Op::WaitAcks);
     if has_no_key {
         return None;
     }

@@ -321,7 +321,7 @@ impl Cpu {
         }
         let context = Context {
             map: self.front.facts.placement.slots(),
-            wall_now_ns: clock::wall_clock_ns(),
+            wall_now_ns: self.front.wall_now_ns,
             random: self.front.random(),
         };
         let mut parts = core::mem::take(&mut self.parts);
@@ -346,7 +346,8 @@ impl Cpu {
             // A read before it has not been answered yet and must not see it.
             return Step::Stall;
         }
-        let after = if resp.replies.has_writes() { LogIndex(u64::MAX) } else { LogIndex(0) };
+        let has_to_see = effect == Effect::None && resp.replies.has_writes();
+        let after = if has_to_see { EVERYTHING } else { LogIndex(0) };
         let slots = self.front.facts.placement.slots();
         let all = slots.group_count() as usize;
         let (level, finish, count) = match wish.plan {
@@ -382,6 +383,9 @@ impl Cpu {
     }
 }
 
+/// Behind every entry there is: a read that must see all its group has been given so far.
+const EVERYTHING: LogIndex = LogIndex(u64::MAX >> 2);
+
 /// A data command that is to be executed.
 #[derive(Clone, Copy)]
 struct Wish {
@@ -416,7 +420,7 @@ impl Front {
 
     /// Whether `CLIENT PAUSE` holds a command back; the connection goes on when it ends.
     fn is_held_back(&mut self, conn: ConnId, spec: &CommandSpec) -> bool {
-        let is_held = self.shared.pause_holds(spec.flags.contains(Flags::WRITE), clock::wall_clock_ns() / 1000);
+        let is_held = self.shared.pause_holds(spec.flags.contains(Flags::WRITE), self.wall_now_ns / 1000);
         if is_held {
             self.held_back.push(conn);
         }

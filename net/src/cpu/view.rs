@@ -39,7 +39,7 @@ impl ServerView for View<'_> {
     }
 
     fn password(&self) -> Option<Password> {
-        self.front.shared.password.read().clone()
+        *self.front.shared.password.read()
     }
 
     fn set_password(&mut self, password: Option<Password>) {

@@ -149,7 +149,9 @@ impl<'a, B: ReplyBuffer + ?Sized> Encoder<'a, B> {
 
     /// A bulk string that holds the decimal number.
     pub fn bulk_integer(&mut self, value: i64) {
-        self.bulk(itoa::Buffer::new().format(value).as_bytes());
+        let mut digits = [0; HEADER_BYTES_MAX];
+        let start = write_digits(&mut digits, value);
+        self.bulk(&digits[start..]);
     }
 
     /// Null in place of a string.
@@ -256,15 +258,11 @@ impl<'a, B: ReplyBuffer + ?Sized> Encoder<'a, B> {
 
     /// Writes `kind`, the number and the end of line in one append.
     fn header(&mut self, kind: u8, value: i64) {
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(value).as_bytes();
-        let mut head = [0_u8; HEADER_BYTES_MAX];
-        let end = digits.len() + 1;
-        head[0] = kind;
-        head[1..end].copy_from_slice(digits);
-        head[end] = b'\r';
-        head[end + 1] = b'\n';
-        self.out.extend_from_slice(&head[..end + 2]);
+        let mut line = [0; HEADER_BYTES_MAX];
+        line[HEADER_BYTES_MAX - 2..].copy_from_slice(b"\r\n");
+        let start = write_digits(&mut line[..HEADER_BYTES_MAX - 2], value) - 1;
+        line[start] = kind;
+        self.out.extend_from_slice(&line[start..]);
     }
 
     /// Writes text into a line: the bytes that would end it become spaces.
@@ -293,6 +291,25 @@ impl<B: ReplyBuffer + ?Sized> fmt::Write for Line<'_, '_, B> {
         self.0.line(text.as_bytes());
         Ok(())
     }
+}
+
+/// Writes a number in decimal so that it ends where `line` ends; returns where it starts. `line` has room for a sign and 19 digits.
+fn write_digits(line: &mut [u8], value: i64) -> usize {
+    let mut rest = value.unsigned_abs();
+    let mut start = line.len();
+    loop {
+        start -= 1;
+        line[start] = DIGITS[(rest % 10) as usize];
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if value < 0 {
+        start -= 1;
+        line[start] = b'-';
+    }
+    start
 }
 
 /// A number as text, on the stack.
@@ -334,6 +351,8 @@ impl fmt::Write for ShortText {
         Ok(())
     }
 }
+
+const DIGITS: &[u8; 10] = b"0123456789";
 
 /// A kind, a sign, 19 digits, CR LF.
 const HEADER_BYTES_MAX: usize = 23;

@@ -152,6 +152,12 @@ impl Parser {
     /// Reads the count and then argument after argument, for as long as there are bytes.
     fn parse_bulks(&mut self, bytes: &[u8], trust: Trust) -> Result<Parsed, ProtocolError> {
         loop {
+            if matches!(self.stage, Stage::Header) && self.refusal.is_none() {
+                self.read_short_arguments(bytes);
+                if self.remaining == 0 {
+                    return Ok(self.complete(self.position));
+                }
+            }
             match self.stage {
                 Stage::Count => {
                     let Some((count, next)) = read_length(bytes, self.position + 1) else {
@@ -208,6 +214,23 @@ impl Parser {
                 }
                 Stage::Start | Stage::Inline { .. } => unreachable!("these stages never reach the loop over bulks"),
             }
+        }
+    }
+
+    /// Reads arguments that are whole, well formed and below 1,000 bytes, which almost all are; stops before the first that is not, for
+    /// the careful path to judge.
+    fn read_short_arguments(&mut self, bytes: &[u8]) {
+        let length_max = self.limits.bulk_bytes_max as usize;
+        let end_max = self.limits.request_bytes_max as usize;
+        while self.remaining > 0 {
+            let Some((length, start)) = read_short_length(bytes, self.position) else { return };
+            let end = start + length;
+            if length > length_max || end > end_max || bytes.get(end..end + 2) != Some(b"\r\n") {
+                return;
+            }
+            self.ranges.push((offset(start), offset(end)));
+            self.position = end + 2;
+            self.remaining -= 1;
         }
     }
 
@@ -386,6 +409,20 @@ enum Source {
 enum Length {
     Value(i64),
     Malformed,
+}
+
+/// Reads a header of one to three digits in canonical form; returns the length and where the argument starts.
+#[inline]
+fn read_short_length(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
+    let digit = |byte: u8| usize::from(byte - b'0');
+    match *bytes.get(at..)? {
+        [b'$', a @ b'0'..=b'9', b'\r', b'\n', ..] => Some((digit(a), at + 4)),
+        [b'$', a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..] => Some((digit(a) * 10 + digit(b), at + 5)),
+        [b'$', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            Some((digit(a) * 100 + digit(b) * 10 + digit(c), at + 6))
+        }
+        _ => None,
+    }
 }
 
 /// Reads a decimal number that ends with CR LF, starting at `start`. `None`: not enough bytes to tell.

@@ -252,3 +252,6 @@ impl<'a> Request<'a> {
 fn commit(shape: Shape) -> Plan {
     Plan::Parts { level: Level::Commit, shape }
 }
+
+#[cfg(test)]
+mod tests;

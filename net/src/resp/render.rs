@@ -363,3 +363,6 @@ fn write_hash_scan<B: ReplyBuffer + ?Sized>(
 const MALFORMED: &str = "ERR internal: malformed answer";
 
 const MILLISECOND_NS: u64 = 1_000_000;
+
+#[cfg(test)]
+mod tests;

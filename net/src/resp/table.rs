@@ -47,11 +47,13 @@ pub fn resolve(args: Args<'_>) -> Result<&'static CommandSpec, Reject> {
     let Some(command) = find(name) else {
         return Err(refused::explain(name));
     };
-    let spec = match args.get(1) {
-        Some(verb) if !command.subcommands.is_empty() => {
-            subcommand(command, verb).ok_or(Reject::UnknownSubcommand(command))?
+    let spec = if command.subcommands.is_empty() {
+        command
+    } else {
+        match args.get(1) {
+            Some(verb) => subcommand(command, verb).ok_or(Reject::UnknownSubcommand(command))?,
+            None => command,
         }
-        _ => command,
     };
     if spec.accepts(args.len()) { Ok(spec) } else { Err(Reject::Arity(spec)) }
 }

@@ -68,22 +68,14 @@ const FIRST_LISTENER: usize = 1 << 30;
 /// A transport over readiness. See the module's text.
 #[derive(Debug)]
 pub struct MioTransport {
-    poll: Poll,
-    events: Events,
+    epoll: Epoll,
     waker: Waker,
     listeners: Vec<Listener>,
     conns: Vec<Conn>,
-    /// Indexes of open connections that are read, in no order.
-    open: Vec<u32>,
-    /// Indexes that may have unread bytes (E1).
-    ready: Vec<u32>,
-    /// Indexes that can be flushed again, besides those the outbox names.
-    writable: Vec<u32>,
-    scratch: Vec<u32>,
+    lists: Lists,
     pending: Pending,
     grace: Grace,
     buffer: Box<[u8]>,
-    turns_since_poll: u32,
     /// Connections of which epoll has to say something: dialling, or waiting for room.
     expecting: u32,
     settings: TransportSettings,
@@ -100,19 +92,14 @@ impl MioTransport {
         let waker = Waker::new()?;
         poll.registry().register(&mut SourceFd(&waker.as_raw_fd()), WAKER, Interest::READABLE)?;
         Ok(Self {
-            poll,
-            events: Events::with_capacity(EVENTS_CAPACITY),
+            epoll: Epoll { poll, events: Events::with_capacity(EVENTS_CAPACITY), turns_since_poll: 0 },
             waker,
             listeners: Vec::new(),
             conns: Vec::new(),
-            open: Vec::new(),
-            ready: Vec::new(),
-            writable: Vec::new(),
-            scratch: Vec::new(),
+            lists: Lists::default(),
             pending: Pending::default(),
             grace: Grace::default(),
             buffer: vec![0; settings.read_buffer_bytes as usize].into_boxed_slice(),
-            turns_since_poll: 0,
             expecting: 0,
             settings: settings.clone(),
             stats: TurnStats::default(),
@@ -129,7 +116,7 @@ impl MioTransport {
         let id = ListenerId(u32::try_from(number).expect("there are fewer listeners than descriptors"));
         let token = Token(FIRST_LISTENER + number);
         let registered =
-            self.poll.registry().register(&mut SourceFd(&opened.socket.as_raw_fd()), token, Interest::READABLE);
+            self.epoll.poll.registry().register(&mut SourceFd(&opened.socket.as_raw_fd()), token, Interest::READABLE);
         if let Err(source) = registered {
             return Err(ListenError::Failed { address: address.clone(), source });
         }
@@ -159,8 +146,8 @@ impl MioTransport {
         self.tell_pending(handler);
 
         let is_direct = self.is_direct();
-        self.turns_since_poll += 1;
-        if !is_direct || self.expecting > 0 || self.turns_since_poll >= POLL_EVERY_TURNS {
+        self.epoll.turns_since_poll += 1;
+        if !is_direct || self.expecting > 0 || self.epoll.turns_since_poll >= POLL_EVERY_TURNS {
             self.poll_events(Some(Duration::ZERO), handler);
         }
         self.read_some(handler, is_direct);
@@ -179,12 +166,12 @@ impl MioTransport {
 
     /// Whether few enough connections are open to read each of them without asking.
     fn is_direct(&self) -> bool {
-        self.open.len() <= self.settings.direct_reads_max as usize
+        self.lists.open.len() <= self.settings.direct_reads_max as usize
     }
 
     fn can_park(&self) -> bool {
-        self.ready.is_empty()
-            && self.writable.is_empty()
+        self.lists.ready.is_empty()
+            && self.lists.writable.is_empty()
             && self.pending.is_empty()
             && self.listeners.iter().all(|listener| !listener.is_ready)
     }
@@ -196,6 +183,25 @@ impl MioTransport {
         // Whole milliseconds, rounded up, so that a timer is never found early and asked for again and again.
         Some(Duration::from_millis(u64::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)))
     }
+}
+
+#[derive(Debug)]
+struct Epoll {
+    poll: Poll,
+    events: Events,
+    turns_since_poll: u32,
+}
+
+/// Indexes of connections that need a look.
+#[derive(Debug, Default)]
+struct Lists {
+    /// They are open and read, in no order.
+    open: Vec<u32>,
+    /// They may have unread bytes (E1).
+    ready: Vec<u32>,
+    /// They can be flushed again, besides those the outbox names.
+    writable: Vec<u32>,
+    scratch: Vec<u32>,
 }
 
 #[derive(Debug)]

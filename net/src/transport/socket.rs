@@ -84,6 +84,7 @@ impl Drop for ListenSocket {
 /// instead of waiting on our behalf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blocking {
+    #[cfg(target_os = "linux")]
     Yes,
     No,
 }

@@ -11,7 +11,7 @@
 //! submissions has completed (S1).
 //!
 //! # Invariants
-//! U1. A slot that wants a submission is in `work` exactly once; it stays there while the submission queue is full.
+//! U1. A slot that wants a submission is in the list of work exactly once; it stays there while the submission queue is full.
 //! U2. `in_flight` counts all submissions that have not completed for the last time; memory the kernel may touch is freed
 //! only at 0, or never.
 //!
@@ -25,6 +25,7 @@
 //! # Threads
 //! Single owner; the kernel refuses other threads.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
@@ -65,17 +66,9 @@ const DROP_WAIT: Duration = Duration::from_millis(25);
 pub struct UringTransport {
     ring: Ring,
     receive: ReceiveBuffers,
-    waker: Waker,
-    is_waker_armed: bool,
-    listeners: Vec<Listener>,
-    /// A listener or the waker is to be armed.
-    needs_arming: bool,
+    doors: Doors,
     slots: Vec<Slot>,
-    /// Indexes of slots that want submissions (U1).
-    work: std::collections::VecDeque<u32>,
-    /// Indexes of slots whose held bytes may be delivered now.
-    resumed: Vec<u32>,
-    scratch: Vec<u32>,
+    lists: Lists,
     completions: Vec<Completion>,
     pending: Pending,
     grace: Grace,
@@ -90,14 +83,9 @@ impl UringTransport {
         Ok(Self {
             ring,
             receive,
-            waker: Waker::new()?,
-            is_waker_armed: false,
-            listeners: Vec::new(),
-            needs_arming: true,
+            doors: Doors { waker: Waker::new()?, is_waker_armed: false, listeners: Vec::new(), needs_arming: true },
             slots: Vec::new(),
-            work: std::collections::VecDeque::new(),
-            resumed: Vec::new(),
-            scratch: Vec::new(),
+            lists: Lists::default(),
             completions: Vec::with_capacity(settings.completion_entries as usize),
             pending: Pending::default(),
             grace: Grace::default(),
@@ -108,30 +96,31 @@ impl UringTransport {
     }
 
     pub(super) fn waker(&self) -> Waker {
-        self.waker.clone()
+        self.doors.waker.clone()
     }
 
     pub(super) fn listen(&mut self, address: &Address, options: ListenOptions) -> Result<ListenerId, ListenError> {
         let opened = ListenSocket::open(address, options, &self.settings, Blocking::Yes)?;
-        let id = ListenerId(u32::try_from(self.listeners.len()).expect("there are fewer listeners than descriptors"));
-        self.listeners.push(Listener { opened: Some(opened), accept: Accept::Idle, retry_at: None });
-        self.needs_arming = true;
+        let id =
+            ListenerId(u32::try_from(self.doors.listeners.len()).expect("there are fewer listeners than descriptors"));
+        self.doors.listeners.push(Listener { opened: Some(opened), accept: Accept::Idle, retry_at: None });
+        self.doors.needs_arming = true;
         Ok(id)
     }
 
     pub(super) fn local_address(&self, listener: ListenerId) -> Option<&Address> {
-        let listener = self.listeners.get(listener.0 as usize)?;
-        let is_listening = listener.accept != Accept::Stopping;
+        let listener = self.doors.listeners.get(listener.0 as usize)?;
+        let is_listening = listener.accept.is_wanted();
         listener.opened.as_ref().filter(|_| is_listening).map(|opened| &opened.address)
     }
 
     pub(super) fn stop_listening(&mut self, listener: ListenerId) {
-        let Some(listener) = self.listeners.get_mut(listener.0 as usize) else { return };
+        let Some(listener) = self.doors.listeners.get_mut(listener.0 as usize) else { return };
         listener.retry_at = None;
         if listener.accept == Accept::Armed {
             // The kernel listens until its accept has ended, so the socket is kept until then.
             listener.accept = Accept::Stopping;
-            self.needs_arming = true;
+            self.doors.needs_arming = true;
         } else if listener.accept == Accept::Idle {
             listener.opened = None;
         }
@@ -190,14 +179,14 @@ impl UringTransport {
 
     fn can_park(&mut self, outbox: &Outbox) -> bool {
         self.pending.is_empty()
-            && self.resumed.is_empty()
-            && self.work.is_empty()
+            && self.lists.resumed.is_empty()
+            && self.lists.work.is_empty()
             && outbox.is_idle()
             && !self.ring.has_completions()
     }
 
     fn park_time(&mut self, until: Option<Instant>, outbox: &Outbox) -> Option<Duration> {
-        let retries = self.listeners.iter().filter_map(|listener| listener.retry_at);
+        let retries = self.doors.listeners.iter().filter_map(|listener| listener.retry_at);
         let end = retries.chain(until).chain(self.grace.next_end(outbox)).min()?;
         Some(end.since(clock::now()))
     }
@@ -265,6 +254,26 @@ impl UringTransport {
     }
 }
 
+/// Where news comes from that belongs to no connection.
+#[derive(Debug)]
+struct Doors {
+    waker: Waker,
+    is_waker_armed: bool,
+    listeners: Vec<Listener>,
+    /// A listener or the waker is to be armed or stopped.
+    needs_arming: bool,
+}
+
+/// Indexes of slots that need a look.
+#[derive(Debug, Default)]
+struct Lists {
+    /// They want submissions (U1).
+    work: VecDeque<u32>,
+    /// Their held bytes may be delivered now.
+    resumed: Vec<u32>,
+    scratch: Vec<u32>,
+}
+
 #[derive(Debug)]
 struct Listener {
     opened: Option<ListenSocket>,
@@ -280,6 +289,12 @@ enum Accept {
     /// To be cancelled; then waiting for its last completion.
     Stopping,
     Cancelled,
+}
+
+impl Accept {
+    fn is_wanted(self) -> bool {
+        matches!(self, Self::Idle | Self::Armed)
+    }
 }
 
 fn index_of(id: ConnId) -> u32 {

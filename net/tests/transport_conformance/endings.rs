@@ -4,11 +4,11 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 
-use quorate::transport::{Address, Close, CloseReason, ConnId, IoChoice, TransportSettings, Wait};
+use quorate::transport::{Address, Close, CloseReason, ConnId, TransportSettings, Wait};
 use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::on_both_transports;
-use crate::party::{AtEnd, Manner, Pair, Party, pattern, tiny};
+use crate::party::{AtEnd, Manner, Pair, Party, Way, pattern, tiny};
 
 on_both_transports!(
     closing_now_at_any_step_is_heard_once_by_both,
@@ -35,9 +35,9 @@ on_both_transports!(
 /// Steps after which the stories below have all happened.
 const STEPS: usize = 24;
 
-fn closing_now_at_any_step_is_heard_once_by_both(io: IoChoice) {
+fn closing_now_at_any_step_is_heard_once_by_both(way: Way) {
     for step in 0..STEPS {
-        let mut pair = Pair::new(io, &tiny(), Manner::Echo);
+        let mut pair = Pair::new(way, &tiny(), Manner::Echo);
         let conn = pair.client.app.connect(&pair.address.clone());
         pair.client.app.outbox.send(conn, &pattern(1, 20_000)).unwrap();
         pair.alternate(step);
@@ -48,9 +48,9 @@ fn closing_now_at_any_step_is_heard_once_by_both(io: IoChoice) {
     }
 }
 
-fn closing_after_flush_at_any_step_loses_nothing_that_was_queued(io: IoChoice) {
+fn closing_after_flush_at_any_step_loses_nothing_that_was_queued(way: Way) {
     for step in 0..STEPS {
-        let mut pair = Pair::new(io, &tiny(), Manner::Keep);
+        let mut pair = Pair::new(way, &tiny(), Manner::Keep);
         let conn = pair.client.app.connect(&pair.address.clone());
         let sent = pattern(2, 5_000);
         pair.client.app.outbox.send(conn, &sent).unwrap();
@@ -67,8 +67,8 @@ fn closing_after_flush_at_any_step_loses_nothing_that_was_queued(io: IoChoice) {
     }
 }
 
-fn closing_before_the_first_turn_never_connects(io: IoChoice) {
-    let mut pair = Pair::new(io, &tiny(), Manner::Keep);
+fn closing_before_the_first_turn_never_connects(way: Way) {
+    let mut pair = Pair::new(way, &tiny(), Manner::Keep);
     let conn = pair.client.app.connect(&pair.address.clone());
     pair.client.app.outbox.close(conn, Close::Now);
     pair.run_until("closed", |pair| pair.client.closed(conn).is_some());
@@ -78,12 +78,12 @@ fn closing_before_the_first_turn_never_connects(io: IoChoice) {
 }
 
 /// A listener whose queue is full lets the next ones wait.
-fn closing_before_the_connection_stands_gives_it_up(io: IoChoice) {
+fn closing_before_the_connection_stands_gives_it_up(way: Way) {
     let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     full.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     full.listen(0).unwrap();
     let address = Address::Tcp(full.local_addr().unwrap().as_socket().unwrap());
-    let mut party = Party::new(io, &tiny(), Manner::Keep);
+    let mut party = Party::new(way, &tiny(), Manner::Keep);
     let first: Vec<_> = (0..4).map(|_| party.app.connect(&address)).collect();
     for _ in 0..200 {
         party.turn(Wait::No);
@@ -99,8 +99,8 @@ fn closing_before_the_connection_stands_gives_it_up(io: IoChoice) {
     party.finish();
 }
 
-fn closing_after_the_peer_ended_during_a_pause(io: IoChoice) {
-    let mut pair = Pair::new(io, &tiny(), Manner::Keep);
+fn closing_after_the_peer_ended_during_a_pause(way: Way) {
+    let mut pair = Pair::new(way, &tiny(), Manner::Keep);
     let (client, server) = pair.connect();
     pair.server.app.pause(server);
     pair.client.app.outbox.send(client, b"unheard").unwrap();
@@ -113,9 +113,9 @@ fn closing_after_the_peer_ended_during_a_pause(io: IoChoice) {
     pair.finish();
 }
 
-fn closing_while_reading_is_paused_is_heard(io: IoChoice) {
+fn closing_while_reading_is_paused_is_heard(way: Way) {
     for how in [Close::Now, Close::AfterFlush] {
-        let mut pair = Pair::new(io, &tiny(), Manner::Keep);
+        let mut pair = Pair::new(way, &tiny(), Manner::Keep);
         let (client, server) = pair.connect();
         pair.server.app.pause(server);
         pair.client.app.outbox.send(client, &pattern(3, 10_000)).unwrap();
@@ -127,8 +127,8 @@ fn closing_while_reading_is_paused_is_heard(io: IoChoice) {
     }
 }
 
-fn closing_with_a_send_that_does_not_end(io: IoChoice) {
-    let mut pair = Pair::new(io, &tiny(), Manner::Keep);
+fn closing_with_a_send_that_does_not_end(way: Way) {
+    let mut pair = Pair::new(way, &tiny(), Manner::Keep);
     let (client, server) = pair.connect();
     pair.server.app.pause(server);
     pair.client.app.outbox.send(client, &pattern(4, 1_000_000)).unwrap();
@@ -141,8 +141,8 @@ fn closing_with_a_send_that_does_not_end(io: IoChoice) {
     pair.finish();
 }
 
-fn closing_twice_is_closing_once(io: IoChoice) {
-    let mut pair = Pair::new(io, &tiny(), Manner::Keep);
+fn closing_twice_is_closing_once(way: Way) {
+    let mut pair = Pair::new(way, &tiny(), Manner::Keep);
     let (client, server) = pair.connect();
     pair.client.app.outbox.close(client, Close::AfterFlush);
     pair.client.app.outbox.close(client, Close::Now);
@@ -154,8 +154,8 @@ fn closing_twice_is_closing_once(io: IoChoice) {
 }
 
 /// A server that refuses a request and closes must not reset the connection: the client would lose the refusal.
-fn the_last_words_arrive_although_input_is_unread(io: IoChoice) {
-    let mut server = Party::new(io, &tiny(), Manner::Count);
+fn the_last_words_arrive_although_input_is_unread(way: Way) {
+    let mut server = Party::new(way, &tiny(), Manner::Count);
     let mut raw = Raw::connect(&mut server);
     let conn = server.app.accepted[0];
     server.app.pause(conn);
@@ -170,8 +170,8 @@ fn the_last_words_arrive_although_input_is_unread(io: IoChoice) {
     server.finish();
 }
 
-fn a_peer_that_takes_nothing_is_given_up_on(io: IoChoice) {
-    let mut server = Party::new(io, &tiny(), Manner::Keep);
+fn a_peer_that_takes_nothing_is_given_up_on(way: Way) {
+    let mut server = Party::new(way, &tiny(), Manner::Keep);
     let raw = Raw::connect(&mut server);
     let conn = server.app.accepted[0];
     server.app.outbox.send(conn, &pattern(6, 20_000_000)).unwrap();
@@ -182,8 +182,8 @@ fn a_peer_that_takes_nothing_is_given_up_on(io: IoChoice) {
     drop(raw);
 }
 
-fn a_peer_that_never_ends_is_given_up_on(io: IoChoice) {
-    let mut server = Party::new(io, &tiny(), Manner::Keep);
+fn a_peer_that_never_ends_is_given_up_on(way: Way) {
+    let mut server = Party::new(way, &tiny(), Manner::Keep);
     let mut raw = Raw::connect(&mut server);
     let conn = server.app.accepted[0];
     server.app.outbox.send(conn, b"goodbye").unwrap();
@@ -199,8 +199,8 @@ fn a_peer_that_never_ends_is_given_up_on(io: IoChoice) {
     server.finish();
 }
 
-fn half_closed_peers_get_their_answers(io: IoChoice) {
-    let mut server = Party::new(io, &tiny(), Manner::Echo);
+fn half_closed_peers_get_their_answers(way: Way) {
+    let mut server = Party::new(way, &tiny(), Manner::Echo);
     let mut raw = Raw::connect(&mut server);
     let sent = pattern(7, 3_000);
     raw.stream.write_all(&sent).unwrap();
@@ -212,8 +212,8 @@ fn half_closed_peers_get_their_answers(io: IoChoice) {
     server.finish();
 }
 
-fn whoever_stays_after_the_end_may_still_speak(io: IoChoice) {
-    let mut server = Party::new(io, &tiny(), Manner::Keep);
+fn whoever_stays_after_the_end_may_still_speak(way: Way) {
+    let mut server = Party::new(way, &tiny(), Manner::Keep);
     server.app.at_end = AtEnd::Stay;
     let mut raw = Raw::connect(&mut server);
     let conn = server.app.accepted[0];
@@ -230,8 +230,8 @@ fn whoever_stays_after_the_end_may_still_speak(io: IoChoice) {
     server.finish();
 }
 
-fn a_reset_is_a_broken_connection(io: IoChoice) {
-    let mut server = Party::new(io, &tiny(), Manner::Keep);
+fn a_reset_is_a_broken_connection(way: Way) {
+    let mut server = Party::new(way, &tiny(), Manner::Keep);
     let raw = Raw::connect(&mut server);
     let conn = server.app.accepted[0];
     SockRef::from(&raw.stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
@@ -241,8 +241,8 @@ fn a_reset_is_a_broken_connection(io: IoChoice) {
     server.finish();
 }
 
-fn nobody_there_is_unreachable(io: IoChoice) {
-    let mut party = Party::new(io, &tiny(), Manner::Keep);
+fn nobody_there_is_unreachable(way: Way) {
+    let mut party = Party::new(way, &tiny(), Manner::Keep);
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = Address::Tcp(free.local_addr().unwrap());
     drop(free);
@@ -258,8 +258,8 @@ fn nobody_there_is_unreachable(io: IoChoice) {
     party.finish();
 }
 
-fn names_are_never_used_again(io: IoChoice) {
-    let mut pair = Pair::new(io, &tiny(), Manner::Echo);
+fn names_are_never_used_again(way: Way) {
+    let mut pair = Pair::new(way, &tiny(), Manner::Echo);
     let mut stale: Vec<ConnId> = Vec::new();
     for _ in 0..30 {
         let (client, server) = pair.connect();
@@ -278,9 +278,9 @@ fn names_are_never_used_again(io: IoChoice) {
     pair.finish();
 }
 
-fn one_connection_too_many_is_closed_at_once(io: IoChoice) {
+fn one_connection_too_many_is_closed_at_once(way: Way) {
     let settings = TransportSettings { connections_max: 2, ..tiny() };
-    let mut server = Party::new(io, &settings, Manner::Echo);
+    let mut server = Party::new(way, &settings, Manner::Echo);
     let address = server.listen_tcp();
     let Address::Tcp(address) = address else { panic!("{address} is not TCP") };
     let first = TcpStream::connect(address).unwrap();
@@ -296,8 +296,8 @@ fn one_connection_too_many_is_closed_at_once(io: IoChoice) {
     server.finish();
 }
 
-fn after_stop_listening_nobody_gets_in_and_nobody_is_thrown_out(io: IoChoice) {
-    let mut pair = Pair::new(io, &tiny(), Manner::Echo);
+fn after_stop_listening_nobody_gets_in_and_nobody_is_thrown_out(way: Way) {
+    let mut pair = Pair::new(way, &tiny(), Manner::Echo);
     let (client, _) = pair.connect();
     pair.server.transport.stop_listening(quorate::transport::ListenerId(0));
     pair.run_a_while();
@@ -311,8 +311,8 @@ fn after_stop_listening_nobody_gets_in_and_nobody_is_thrown_out(io: IoChoice) {
     pair.finish();
 }
 
-fn dropping_a_transport_in_mid_transfer_closes_its_connections(io: IoChoice) {
-    let mut pair = Pair::new(io, &tiny(), Manner::Keep);
+fn dropping_a_transport_in_mid_transfer_closes_its_connections(way: Way) {
+    let mut pair = Pair::new(way, &tiny(), Manner::Keep);
     let mut conns = Vec::new();
     for seed in 0..10 {
         let (client, server) = pair.connect();

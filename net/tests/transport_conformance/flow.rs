@@ -2,17 +2,18 @@
 //! bounded, and a parked transport wakes for bytes, for its waker and for its time.
 
 use quorate::clock;
-use quorate::transport::{IoChoice, Refused, TransportSettings, Wait};
+use quorate::transport::{Refused, TransportSettings, Wait};
 use quorate_engine::time::Instant;
 
 use crate::on_both_transports;
-use crate::party::{Manner, Pair, Party, pattern, tiny};
+use crate::party::{Manner, Pair, Party, Way, pattern, tiny};
 
 on_both_transports!(
     a_slow_reader_fills_its_buffer_and_drains_once,
     a_slow_reader_does_not_hold_up_others,
     a_paused_connection_brings_nothing_and_then_everything,
     pausing_at_every_delivery_keeps_the_order,
+    resuming_among_fetched_bytes_keeps_the_order,
     an_end_during_a_pause_is_heard_after_it,
     many_messages_leave_in_one_send,
     answers_leave_in_the_turn_that_brought_the_request,
@@ -23,9 +24,9 @@ on_both_transports!(
     an_empty_turn_is_empty,
 );
 
-fn a_slow_reader_fills_its_buffer_and_drains_once(io: IoChoice) {
+fn a_slow_reader_fills_its_buffer_and_drains_once(way: Way) {
     let settings = TransportSettings { send_bytes_max: 50_000, ..tiny() };
-    let mut pair = Pair::new(io, &settings, Manner::Keep);
+    let mut pair = Pair::new(way, &settings, Manner::Keep);
     let (client, server) = pair.connect();
     pair.server.app.pause(server);
     let mut sent = Vec::new();
@@ -54,8 +55,8 @@ fn a_slow_reader_fills_its_buffer_and_drains_once(io: IoChoice) {
     pair.finish();
 }
 
-fn a_slow_reader_does_not_hold_up_others(io: IoChoice) {
-    let mut pair = Pair::new(io, &tiny(), Manner::Echo);
+fn a_slow_reader_does_not_hold_up_others(way: Way) {
+    let mut pair = Pair::new(way, &tiny(), Manner::Echo);
     let (slow, _) = pair.connect();
     pair.client.app.pause(slow);
     pair.client.app.outbox.send(slow, &pattern(1, 100_000)).unwrap();
@@ -72,8 +73,8 @@ fn a_slow_reader_does_not_hold_up_others(io: IoChoice) {
     pair.finish();
 }
 
-fn a_paused_connection_brings_nothing_and_then_everything(io: IoChoice) {
-    let mut pair = Pair::new(io, &tiny(), Manner::Keep);
+fn a_paused_connection_brings_nothing_and_then_everything(way: Way) {
+    let mut pair = Pair::new(way, &tiny(), Manner::Keep);
     let (client, server) = pair.connect();
     let sent = pattern(3, 1_500);
     pair.client.app.outbox.send(client, &sent[..500]).unwrap();
@@ -94,12 +95,12 @@ fn a_paused_connection_brings_nothing_and_then_everything(io: IoChoice) {
     pair.finish();
 }
 
-fn pausing_at_every_delivery_keeps_the_order(io: IoChoice) {
-    let mut pair = Pair::new(io, &tiny(), Manner::Keep);
+fn pausing_at_every_delivery_keeps_the_order(way: Way) {
+    let mut pair = Pair::new(way, &tiny(), Manner::Keep);
     let (client, server) = pair.connect();
     let sent = pattern(4, 20_000);
     pair.client.app.outbox.send(client, &sent).unwrap();
-    pair.server.app.pause_on_receive = true;
+    pair.server.app.pausing = Some(server);
     let mut turns = 0;
     pair.run_until("all arrived", |pair| {
         turns += 1;
@@ -114,8 +115,34 @@ fn pausing_at_every_delivery_keeps_the_order(io: IoChoice) {
     pair.finish();
 }
 
-fn an_end_during_a_pause_is_heard_after_it(io: IoChoice) {
-    let mut pair = Pair::new(io, &tiny(), Manner::Keep);
+/// Bytes of a connection that was paused are held, another connection's bytes resume it, and the next ones of the first
+/// are fetched already: the held ones come first.
+fn resuming_among_fetched_bytes_keeps_the_order(way: Way) {
+    // More completions for each connection than the kernel makes in one go, so that those of both alternate.
+    let settings = TransportSettings { receive_buffers: 512, receive_buffer_bytes: 64, ..TransportSettings::default() };
+    let mut pair = Pair::new(way, &settings, Manner::Keep);
+    let (paused, at_paused) = pair.connect();
+    let (other, at_other) = pair.connect();
+    pair.run_a_while();
+    pair.server.app.pausing = Some(at_paused);
+    pair.server.app.resuming = Some((at_other, at_paused));
+    let sent = pattern(6, 6_000);
+    pair.client.app.outbox.send(paused, &sent).unwrap();
+    pair.client.app.outbox.send(other, &sent).unwrap();
+    pair.run_until("all arrived", |pair| {
+        let is_all = pair.server.story(at_other).received.len() >= sent.len();
+        if is_all && pair.server.story(at_paused).is_paused {
+            pair.server.app.resume(at_paused);
+        }
+        is_all && pair.server.story(at_paused).received.len() >= sent.len()
+    });
+    assert!(pair.server.story(at_paused).received == sent);
+    assert!(pair.server.story(at_other).received == sent);
+    pair.finish();
+}
+
+fn an_end_during_a_pause_is_heard_after_it(way: Way) {
+    let mut pair = Pair::new(way, &tiny(), Manner::Keep);
     let (client, server) = pair.connect();
     pair.server.app.pause(server);
     // Both before the pause takes effect in the kernel and after.
@@ -130,8 +157,8 @@ fn an_end_during_a_pause_is_heard_after_it(io: IoChoice) {
     pair.finish();
 }
 
-fn many_messages_leave_in_one_send(io: IoChoice) {
-    let mut pair = Pair::new(io, &TransportSettings::default(), Manner::Keep);
+fn many_messages_leave_in_one_send(way: Way) {
+    let mut pair = Pair::new(way, &TransportSettings::default(), Manner::Keep);
     let (client, server) = pair.connect();
     pair.run_a_while();
     for _ in 0..100 {
@@ -144,8 +171,8 @@ fn many_messages_leave_in_one_send(io: IoChoice) {
     pair.finish();
 }
 
-fn answers_leave_in_the_turn_that_brought_the_request(io: IoChoice) {
-    let mut pair = Pair::new(io, &TransportSettings::default(), Manner::Echo);
+fn answers_leave_in_the_turn_that_brought_the_request(way: Way) {
+    let mut pair = Pair::new(way, &TransportSettings::default(), Manner::Echo);
     let (client, server) = pair.connect();
     pair.client.app.outbox.send(client, b"ping").unwrap();
     pair.client.turn(Wait::No);
@@ -156,8 +183,8 @@ fn answers_leave_in_the_turn_that_brought_the_request(io: IoChoice) {
     pair.finish();
 }
 
-fn a_wake_from_another_thread_ends_a_park(io: IoChoice) {
-    let mut party = Party::new(io, &tiny(), Manner::Keep);
+fn a_wake_from_another_thread_ends_a_park(way: Way) {
+    let mut party = Party::new(way, &tiny(), Manner::Keep);
     for _ in 0..20 {
         let waker = party.transport.waker();
         let thread = std::thread::spawn(move || waker.wake());
@@ -169,8 +196,8 @@ fn a_wake_from_another_thread_ends_a_park(io: IoChoice) {
     }
 }
 
-fn a_wake_before_the_park_is_not_lost(io: IoChoice) {
-    let mut party = Party::new(io, &tiny(), Manner::Keep);
+fn a_wake_before_the_park_is_not_lost(way: Way) {
+    let mut party = Party::new(way, &tiny(), Manner::Keep);
     for calls in 1..10 {
         let waker = party.transport.waker();
         for _ in 0..calls {
@@ -181,8 +208,8 @@ fn a_wake_before_the_park_is_not_lost(io: IoChoice) {
     assert_eq!(party.short_turn().events, 0, "a wake was heard twice");
 }
 
-fn a_park_ends_for_bytes(io: IoChoice) {
-    let mut pair = Pair::new(io, &TransportSettings::default(), Manner::Keep);
+fn a_park_ends_for_bytes(way: Way) {
+    let mut pair = Pair::new(way, &TransportSettings::default(), Manner::Keep);
     let (client, server) = pair.connect();
     for round in 1..20 {
         // Every other time the bytes are there before the park.
@@ -195,8 +222,8 @@ fn a_park_ends_for_bytes(io: IoChoice) {
     pair.finish();
 }
 
-fn a_park_ends_at_its_time_and_not_before(io: IoChoice) {
-    let mut party = Party::new(io, &tiny(), Manner::Keep);
+fn a_park_ends_at_its_time_and_not_before(way: Way) {
+    let mut party = Party::new(way, &tiny(), Manner::Keep);
     party.listen_tcp();
     party.turn(Wait::No);
     for micros in [0, 1, 300, 1_500] {
@@ -207,14 +234,14 @@ fn a_park_ends_at_its_time_and_not_before(io: IoChoice) {
     }
 }
 
-fn an_empty_turn_is_empty(io: IoChoice) {
-    let mut pair = Pair::new(io, &TransportSettings::default(), Manner::Keep);
+fn an_empty_turn_is_empty(way: Way) {
+    let mut pair = Pair::new(way, &TransportSettings::default(), Manner::Keep);
     pair.connect();
     pair.run_a_while();
     for _ in 0..100 {
         let stats = pair.server.turn(Wait::No);
         assert_eq!((stats.events, stats.bytes, stats.bytes_sent), (0, 0, 0));
-        assert!(stats.syscalls <= if io == IoChoice::Uring { 0 } else { 2 }, "{stats:?}");
+        assert!(stats.syscalls <= if way == Way::Uring { 0 } else { 2 }, "{stats:?}");
     }
     pair.finish();
 }

@@ -14,14 +14,22 @@ mod streams;
 
 use quorate::transport::{IoChoice, TransportSettings};
 
-/// Defines one test per transport for each story.
+/// Defines one test for each way of working and each story.
 macro_rules! on_both_transports {
     ($($story:ident),* $(,)?) => {
-        mod mio {
+        mod mio_direct {
             $(
                 #[test]
                 fn $story() {
-                    super::$story(quorate::transport::IoChoice::Mio);
+                    super::$story(crate::party::Way::MioDirect);
+                }
+            )*
+        }
+        mod mio_polled {
+            $(
+                #[test]
+                fn $story() {
+                    super::$story(crate::party::Way::MioPolled);
                 }
             )*
         }
@@ -30,7 +38,7 @@ macro_rules! on_both_transports {
                 #[test]
                 fn $story() {
                     if crate::uring_is_here() {
-                        super::$story(quorate::transport::IoChoice::Uring);
+                        super::$story(crate::party::Way::Uring);
                     }
                 }
             )*

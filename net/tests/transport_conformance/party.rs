@@ -13,6 +13,16 @@ use quorate::transport::{
 };
 use quorate_engine::time::Instant;
 
+/// The ways in which a transport works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Uring,
+    /// Reading each of a few connections in every turn.
+    MioDirect,
+    /// Asking epoll in every turn.
+    MioPolled,
+}
+
 /// Rounds of turns after which a story that does not end has failed. Idle rounds park for a millisecond.
 const ROUNDS_MAX: u32 = 20_000;
 
@@ -59,7 +69,10 @@ pub(crate) struct App {
     pub(crate) manner: Manner,
     pub(crate) at_end: AtEnd,
     pub(crate) fetched: u64,
-    pub(crate) pause_on_receive: bool,
+    /// Pauses this connection whenever it brings bytes.
+    pub(crate) pausing: Option<ConnId>,
+    /// Resumes the second connection whenever the first one brings bytes.
+    pub(crate) resuming: Option<(ConnId, ConnId)>,
     refused: BTreeMap<ConnId, Vec<u8>>,
     high_bytes: usize,
     may_receive: bool,
@@ -132,8 +145,13 @@ impl Handler for App {
         if manner == Manner::Echo {
             self.echo(conn, bytes);
         }
-        if self.pause_on_receive {
+        if self.pausing == Some(conn) {
             self.pause(conn);
+        }
+        if let Some((from, to)) = self.resuming
+            && from == conn
+        {
+            self.resume(to);
         }
     }
 
@@ -175,7 +193,10 @@ pub(crate) struct Party {
 }
 
 impl Party {
-    pub(crate) fn new(io: IoChoice, settings: &TransportSettings, manner: Manner) -> Self {
+    pub(crate) fn new(way: Way, settings: &TransportSettings, manner: Manner) -> Self {
+        let direct_reads_max = if way == Way::MioDirect { 1_000 } else { 0 };
+        let io = if way == Way::Uring { IoChoice::Uring } else { IoChoice::Mio };
+        let settings = &TransportSettings { direct_reads_max, ..settings.clone() };
         let (transport, _) = quorate::transport::open(io, settings).unwrap();
         let app = App {
             outbox: Outbox::new(settings),
@@ -184,7 +205,8 @@ impl Party {
             manner,
             at_end: AtEnd::Close,
             fetched: 0,
-            pause_on_receive: false,
+            pausing: None,
+            resuming: None,
             refused: BTreeMap::new(),
             high_bytes: settings.send_high_bytes,
             may_receive: false,
@@ -261,9 +283,9 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    pub(crate) fn new(io: IoChoice, settings: &TransportSettings, server: Manner) -> Self {
-        let client = Party::new(io, settings, Manner::Keep);
-        let mut server = Party::new(io, settings, server);
+    pub(crate) fn new(way: Way, settings: &TransportSettings, server: Manner) -> Self {
+        let client = Party::new(way, settings, Manner::Keep);
+        let mut server = Party::new(way, settings, server);
         let address = server.listen_tcp();
         Self { client, server, address }
     }

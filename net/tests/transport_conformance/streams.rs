@@ -1,9 +1,9 @@
 //! Bytes: all of them, in order, once.
 
-use quorate::transport::{Address, IoChoice, TransportSettings};
+use quorate::transport::{Address, TransportSettings};
 
 use crate::on_both_transports;
-use crate::party::{Manner, Pair, Party, below, pattern, tiny};
+use crate::party::{Manner, Pair, Party, Way, below, pattern, tiny};
 
 on_both_transports!(
     what_is_sent_comes_back,
@@ -13,18 +13,18 @@ on_both_transports!(
     five_hundred_connections,
 );
 
-fn what_is_sent_comes_back(io: IoChoice) {
-    echo_random_sizes(Pair::new(io, &TransportSettings::default(), Manner::Echo), 2_000_000);
+fn what_is_sent_comes_back(way: Way) {
+    echo_random_sizes(Pair::new(way, &TransportSettings::default(), Manner::Echo), 2_000_000);
 }
 
-fn what_is_sent_comes_back_through_tiny_queues(io: IoChoice) {
-    echo_random_sizes(Pair::new(io, &tiny(), Manner::Echo), 100_000);
+fn what_is_sent_comes_back_through_tiny_queues(way: Way) {
+    echo_random_sizes(Pair::new(way, &tiny(), Manner::Echo), 100_000);
 }
 
-fn what_is_sent_comes_back_over_a_unix_socket(io: IoChoice) {
-    let path = std::env::temp_dir().join(format!("quorate-conformance-{}-{io:?}", std::process::id()));
-    let client = Party::new(io, &tiny(), Manner::Keep);
-    let mut server = Party::new(io, &tiny(), Manner::Echo);
+fn what_is_sent_comes_back_over_a_unix_socket(way: Way) {
+    let path = std::env::temp_dir().join(format!("quorate-conformance-{}-{way:?}", std::process::id()));
+    let client = Party::new(way, &tiny(), Manner::Keep);
+    let mut server = Party::new(way, &tiny(), Manner::Echo);
     let address = server.listen(&Address::Unix(path.clone()));
     echo_random_sizes(Pair { client, server, address }, 100_000);
     assert!(!path.exists(), "the socket file stayed behind");
@@ -47,13 +47,13 @@ fn echo_random_sizes(mut pair: Pair, total: usize) {
     pair.finish();
 }
 
-fn many_connections_share_four_receive_buffers(io: IoChoice) {
-    echo_on_many(Pair::new(io, &tiny(), Manner::Echo), 50, 3_000);
+fn many_connections_share_four_receive_buffers(way: Way) {
+    echo_on_many(Pair::new(way, &tiny(), Manner::Echo), 50, 3_000);
 }
 
-fn five_hundred_connections(io: IoChoice) {
+fn five_hundred_connections(way: Way) {
     let settings = TransportSettings { submission_entries: 8, completion_entries: 8, ..TransportSettings::default() };
-    echo_on_many(Pair::new(io, &settings, Manner::Echo), 500, 2_000);
+    echo_on_many(Pair::new(way, &settings, Manner::Echo), 500, 2_000);
 }
 
 fn echo_on_many(mut pair: Pair, connections: usize, each: usize) {

@@ -1,7 +1,7 @@
 //! The processes of the floor: a leader and its followers, each one loop over non-blocking sockets.
 //!
 //! # Bounds
-//! A follower that does not read lets the leader hold at most [`BACKLOG_BYTES_MAX`] for it, then the leader stops
+//! A follower that does not read lets the leader hold at most `BACKLOG_BYTES_MAX` for it, then the leader stops
 //! reading from its client.
 
 use std::io::{Write, stdout};

@@ -106,8 +106,8 @@ fn any_sequence_of_lengths_survives_many_laps() {
 
 #[test]
 fn two_threads_agree() {
-    const RECORDS: usize = 100_000;
-    let (mut producer, mut consumer) = channel(1024);
+    const RECORDS: usize = 50_000;
+    let (mut producer, mut consumer) = channel(16 * 1024);
     std::thread::scope(|scope| {
         scope.spawn(move || {
             for number in 0..RECORDS {

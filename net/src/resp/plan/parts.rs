@@ -6,7 +6,7 @@ use quorate_engine::machine::command::{Command, HEAD_BYTES, push_item};
 /// Encoded engine commands of one request, used again from request to request.
 ///
 /// # Bounds
-/// What a large request took beyond [`KEPT_BYTES_MAX`] and [`KEPT_PARTS_MAX`] is given back by the next one.
+/// What a large request took beyond 1 MiB or 4,096 parts is given back by the next one.
 #[derive(Debug, Default)]
 pub struct Parts {
     /// All commands, one behind the other.
@@ -86,6 +86,11 @@ impl Parts {
         let head = Command { value: &self.bytes[value..], ..command }.head();
         self.bytes[start..key].copy_from_slice(&head);
         self.ends.push((slot, self.bytes.len()));
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity_bytes(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<(Slot, usize)>() + self.pattern.capacity()
     }
 
     pub(super) fn set_pattern(&mut self, pattern: &[u8]) {

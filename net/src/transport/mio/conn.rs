@@ -85,9 +85,9 @@ impl MioTransport {
         conn.socket = Some(socket);
         conn.stage = stage;
         if stage == Stage::Open {
-            conn.open_at = Some(self.open.len());
-            self.open.push(index_of(id));
-            conn.mark_ready(&mut self.ready);
+            conn.open_at = Some(self.lists.open.len());
+            self.lists.open.push(index_of(id));
+            conn.mark_ready(&mut self.lists.ready);
         }
     }
 
@@ -98,11 +98,11 @@ impl MioTransport {
 
     pub(super) fn register(&mut self, id: ConnId, interest: Interest) -> io::Result<()> {
         self.stats.syscalls += 1;
-        self.poll.registry().register(&mut SourceFd(&self.descriptor(id)), Token(id.index()), interest)
+        self.epoll.poll.registry().register(&mut SourceFd(&self.descriptor(id)), Token(id.index()), interest)
     }
 
     pub(super) fn reregister(&mut self, id: ConnId, interest: Interest) -> io::Result<()> {
         self.stats.syscalls += 1;
-        self.poll.registry().reregister(&mut SourceFd(&self.descriptor(id)), Token(id.index()), interest)
+        self.epoll.poll.registry().reregister(&mut SourceFd(&self.descriptor(id)), Token(id.index()), interest)
     }
 }

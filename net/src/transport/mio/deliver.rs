@@ -17,15 +17,15 @@ use crate::clock;
 
 impl MioTransport {
     pub(super) fn poll_events<H: Handler>(&mut self, timeout: Option<Duration>, handler: &mut H) {
-        self.turns_since_poll = 0;
+        self.epoll.turns_since_poll = 0;
         self.stats.syscalls += 1;
-        match self.poll.poll(&mut self.events, timeout) {
+        match self.epoll.poll.poll(&mut self.epoll.events, timeout) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.epoll.events.clear(),
             Err(error) => panic!("epoll refused a call that is always valid: {error}"),
         }
         let mut is_woken = false;
-        for event in &self.events {
+        for event in &self.epoll.events {
             match event.token() {
                 WAKER => is_woken = true,
                 Token(number) if number >= FIRST_LISTENER => {
@@ -36,10 +36,10 @@ impl MioTransport {
                     // A hang-up is seen by reading, also on a socket that reported nothing else.
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
                         conn.has_ended |= event.is_read_closed() || event.is_error();
-                        conn.mark_ready(&mut self.ready);
+                        conn.mark_ready(&mut self.lists.ready);
                     }
                     if event.is_writable() || event.is_error() {
-                        self.writable.push(conn.index);
+                        self.lists.writable.push(conn.index);
                     }
                 }
             }
@@ -71,20 +71,20 @@ impl MioTransport {
     }
 
     pub(super) fn read_some<H: Handler>(&mut self, handler: &mut H, is_direct: bool) {
-        let mut list = std::mem::take(&mut self.scratch);
-        std::mem::swap(&mut list, &mut self.ready);
+        let mut list = std::mem::take(&mut self.lists.scratch);
+        std::mem::swap(&mut list, &mut self.lists.ready);
         for &index in &list {
             self.conns[index as usize].is_listed = false;
         }
         if is_direct {
             list.clear();
-            list.extend_from_slice(&self.open);
+            list.extend_from_slice(&self.lists.open);
         }
         for &index in &list {
             self.read_conn(index, handler);
         }
         list.clear();
-        self.scratch = list;
+        self.lists.scratch = list;
         self.tell_pending(handler);
     }
 
@@ -124,7 +124,7 @@ impl MioTransport {
         }
         // There may be more: others have their turn first (E1).
         let conn = &mut self.conns[index as usize];
-        conn.mark_ready(&mut self.ready);
+        conn.mark_ready(&mut self.lists.ready);
     }
 
     fn on_end<H: Handler>(&mut self, index: u32, handler: &mut H) {
@@ -137,7 +137,7 @@ impl MioTransport {
                 handler.ended(id);
             }
             // The flush decides whether the close is complete now.
-            Some(Phase::Closing(_)) => self.writable.push(index),
+            Some(Phase::Closing(_)) => self.lists.writable.push(index),
             // We said our end before: the linger is over.
             _ => self.drop_lingering(index, handler.outbox()),
         }

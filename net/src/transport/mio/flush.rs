@@ -20,17 +20,17 @@ const SEND_FLAGS: i32 = 0;
 
 impl MioTransport {
     pub(super) fn flush(&mut self, outbox: &mut Outbox) {
-        if outbox.is_idle() && self.writable.is_empty() {
+        if outbox.is_idle() && self.lists.writable.is_empty() {
             return;
         }
-        let mut list = std::mem::take(&mut self.scratch);
+        let mut list = std::mem::take(&mut self.lists.scratch);
         outbox.take_touched(&mut list);
-        list.append(&mut self.writable);
+        list.append(&mut self.lists.writable);
         for &index in &list {
             self.flush_conn(index, outbox);
         }
         list.clear();
-        self.scratch = list;
+        self.lists.scratch = list;
     }
 
     fn flush_conn(&mut self, index: u32, outbox: &mut Outbox) {
@@ -49,7 +49,7 @@ impl MioTransport {
                 // Reading was resumed: what came in meanwhile is not announced again (E1).
                 if conn.is_held && outbox.reading(index) == Delivery::Deliver {
                     conn.is_held = false;
-                    conn.mark_ready(&mut self.ready);
+                    conn.mark_ready(&mut self.lists.ready);
                 }
                 self.send(index, outbox);
             }
@@ -116,7 +116,7 @@ impl MioTransport {
         }
         conn.stage = Stage::Lingering;
         conn.is_held = false;
-        conn.mark_ready(&mut self.ready);
+        conn.mark_ready(&mut self.lists.ready);
         self.pending.closed(conn.id, CloseReason::Asked);
         self.be_patient(index);
     }
@@ -173,8 +173,8 @@ impl MioTransport {
         if self.expecting == 0 {
             return;
         }
-        for at in 0..self.writable.len() {
-            let index = self.writable[at];
+        for at in 0..self.lists.writable.len() {
+            let index = self.lists.writable[at];
             let conn = &self.conns[index as usize];
             if conn.stage != Stage::Dialling || !matches!(outbox.phase(conn.id), Some(Phase::Live | Phase::Closing(_)))
             {
@@ -198,10 +198,10 @@ impl MioTransport {
         let conn = &mut self.conns[index as usize];
         let id = conn.id;
         conn.stage = Stage::Open;
-        conn.mark_ready(&mut self.ready);
+        conn.mark_ready(&mut self.lists.ready);
         self.expecting -= 1;
-        conn.open_at = Some(self.open.len());
-        self.open.push(index);
+        conn.open_at = Some(self.lists.open.len());
+        self.lists.open.push(index);
         match self.reregister(id, Interest::READABLE) {
             Ok(()) => self.pending.connected(id),
             Err(error) => self.finish(index, unreachable_because(&error)),
@@ -241,8 +241,8 @@ impl MioTransport {
         conn.socket = None;
         self.stats.syscalls += 1;
         if let Some(at) = conn.open_at.take() {
-            self.open.swap_remove(at);
-            if let Some(&moved) = self.open.get(at) {
+            self.lists.open.swap_remove(at);
+            if let Some(&moved) = self.lists.open.get(at) {
                 self.conns[moved as usize].open_at = Some(at);
             }
         }

@@ -62,7 +62,7 @@ impl UringTransport {
 
     /// Delivers what came in before a pause took effect and reading was resumed.
     pub(super) fn deliver_resumed<H: Handler>(&mut self, handler: &mut H) {
-        while let Some(index) = self.resumed.pop() {
+        while let Some(index) = self.lists.resumed.pop() {
             handler.fetched();
             self.deliver_held(index, handler);
         }
@@ -212,11 +212,11 @@ impl UringTransport {
     }
 
     fn on_accept<H: Handler>(&mut self, number: u32, completion: Completion, handler: &mut H) {
-        let listener = &mut self.listeners[number as usize];
+        let listener = &mut self.doors.listeners[number as usize];
         if !completion.has_more() {
             if listener.accept == Accept::Armed {
                 listener.accept = Accept::Idle;
-                self.needs_arming = true;
+                self.doors.needs_arming = true;
             } else {
                 listener.accept = Accept::Idle;
                 listener.opened = None;
@@ -233,8 +233,8 @@ impl UringTransport {
     }
 
     fn admit<H: Handler>(&mut self, number: u32, socket: Socket, handler: &mut H) {
-        let listener = &self.listeners[number as usize];
-        let Some(opened) = listener.opened.as_ref().filter(|_| listener.accept != Accept::Stopping) else { return };
+        let listener = &self.doors.listeners[number as usize];
+        let Some(opened) = listener.opened.as_ref().filter(|_| listener.accept.is_wanted()) else { return };
         let Ok(peer) = socket::welcome(&socket, &opened.address, &self.settings) else { return };
         // One too many: dropping the socket is the answer.
         let Some(id) = handler.outbox().open() else { return };
@@ -249,12 +249,12 @@ impl UringTransport {
     }
 
     fn on_wake(&mut self, completion: Completion) {
-        self.waker.drain();
+        self.doors.waker.drain();
         self.stats.events += 1;
         self.stats.syscalls += 1;
         if !completion.has_more() {
-            self.is_waker_armed = false;
-            self.needs_arming = true;
+            self.doors.is_waker_armed = false;
+            self.doors.needs_arming = true;
         }
     }
 

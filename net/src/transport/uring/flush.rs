@@ -28,18 +28,18 @@ impl UringTransport {
     /// Fills the submission queue with what is wanted.
     pub(super) fn prepare(&mut self, outbox: &mut Outbox) {
         if !outbox.is_idle() {
-            let mut list = std::mem::take(&mut self.scratch);
+            let mut list = std::mem::take(&mut self.lists.scratch);
             outbox.take_touched(&mut list);
             for &index in &list {
                 self.review(index, outbox);
             }
             list.clear();
-            self.scratch = list;
+            self.lists.scratch = list;
         }
-        if self.needs_arming {
+        if self.doors.needs_arming {
             self.arm_listeners();
         }
-        while let Some(&index) = self.work.front() {
+        while let Some(&index) = self.lists.work.front() {
             if self.submit_wants(index, outbox) == Err(QueueFull) {
                 self.enter();
                 if self.ring.is_full() {
@@ -47,7 +47,7 @@ impl UringTransport {
                 }
                 continue;
             }
-            self.work.pop_front();
+            self.lists.work.pop_front();
             self.slots[index as usize].is_listed = false;
         }
     }
@@ -78,7 +78,7 @@ impl UringTransport {
         match outbox.reading(index) {
             Delivery::Deliver => {
                 if slot.held.is_some() {
-                    self.resumed.push(index);
+                    self.lists.resumed.push(index);
                 }
                 if slot.receive == Receive::Idle && !slot.is_read_to_end {
                     slot.wants.receive = true;
@@ -130,7 +130,7 @@ impl UringTransport {
         let slot = &mut self.slots[index as usize];
         if !slot.is_listed {
             slot.is_listed = true;
-            self.work.push_back(index);
+            self.lists.work.push_back(index);
         }
     }
 
@@ -231,18 +231,18 @@ impl UringTransport {
 
     /// Arms or stops what has to be; leaves the rest for the next turn if the queue is full.
     fn arm_listeners(&mut self) {
-        if !self.is_waker_armed {
+        if !self.doors.is_waker_armed {
             let readable = u32::from(libc::POLLIN.unsigned_abs());
-            let entry = opcode::PollAdd::new(Fd(self.waker.as_raw_fd()), readable).multi(true).build();
+            let entry = opcode::PollAdd::new(Fd(self.doors.waker.as_raw_fd()), readable).multi(true).build();
             if self.submit(Tag { kind: Kind::Wake, index: 0 }, entry).is_err() {
                 return;
             }
-            self.is_waker_armed = true;
+            self.doors.is_waker_armed = true;
         }
         let mut has_retry = false;
-        for number in 0..self.listeners.len() {
+        for number in 0..self.doors.listeners.len() {
             let tag = Tag { kind: Kind::Accept, index: u32::try_from(number).expect("listen() checked it") };
-            let listener = &mut self.listeners[number];
+            let listener = &mut self.doors.listeners[number];
             if listener.retry_at.is_some_and(|at| clock::now() < at) {
                 has_retry = true;
                 continue;
@@ -261,11 +261,11 @@ impl UringTransport {
             if self.submit(tag, entry).is_err() {
                 return;
             }
-            let listener = &mut self.listeners[number];
+            let listener = &mut self.doors.listeners[number];
             listener.accept = next;
             listener.retry_at = None;
         }
-        self.needs_arming = has_retry;
+        self.doors.needs_arming = has_retry;
     }
 
     pub(super) fn push_cancel_any(&mut self) {
