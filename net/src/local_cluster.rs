@@ -35,7 +35,7 @@ use ports::{PortPlan, Taken};
 
 pub use child::{Ended, follow_parent};
 pub use folder::random_number;
-pub use ports::{BASE_DEFAULT, CPUS_MAX, NODES_MAX};
+pub use ports::{BASE_DEFAULT, CPUS_MAX, NODES_MAX, PortBase};
 
 /// What kind of cluster is started.
 #[derive(Clone, Debug)]
@@ -46,8 +46,8 @@ pub struct LocalOptions {
     pub cpus: u16,
     /// What moves data: `auto`, `uring` or `mio`.
     pub io: String,
-    /// The RESP port of the first node; the others follow 20 apart. `None`: [`BASE_DEFAULT`] if it is free, else any.
-    pub port_base: Option<u16>,
+    /// The RESP port of the first node; the others follow 20 apart.
+    pub port_base: PortBase,
     /// Whether the nodes serve `DEBUG`, which can damage a replica on purpose.
     pub has_debug_commands: bool,
     /// The binary to run; `None`: this one.
@@ -62,7 +62,7 @@ impl Default for LocalOptions {
             nodes: 3,
             cpus: 1,
             io: "auto".to_owned(),
-            port_base: None,
+            port_base: PortBase::Usual,
             has_debug_commands: false,
             binary: None,
             is_interrupted: Arc::default(),
@@ -191,18 +191,16 @@ impl LocalCluster {
         let nodes = options.nodes.clamp(1, NODES_MAX);
         let cpus = options.cpus.clamp(1, CPUS_MAX);
         for attempt in 0..PORT_ATTEMPTS_MAX {
-            let plan = match options.port_base {
-                Some(base) => PortPlan::fixed(base, nodes, cpus)?,
-                None => PortPlan::candidate(attempt, nodes, cpus),
-            };
+            let plan = PortPlan::new(options.port_base, attempt, nodes, cpus)?;
+            let is_fixed = matches!(options.port_base, PortBase::Fixed(_));
             match plan.find_taken() {
                 None => {}
-                Some(taken) if options.port_base.is_some() => return Err(taken.into()),
+                Some(taken) if is_fixed => return Err(taken.into()),
                 Some(_) => continue,
             }
             match Self::start_at(options, &plan) {
                 // Somebody was faster than we: the ports were free when we looked.
-                Err(LocalError::PortTaken { .. }) if options.port_base.is_none() => {}
+                Err(LocalError::PortTaken { .. }) if !is_fixed => {}
                 ended => return ended,
             }
         }

@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::terminal::{Paint, Stream, Tone, write_output};
 use super::{Exit, Failure};
-use crate::local_cluster::{CPUS_MAX, LocalCluster, LocalError, LocalNode, LocalOptions, NODES_MAX};
+use crate::local_cluster::{CPUS_MAX, LocalCluster, LocalError, LocalNode, LocalOptions, NODES_MAX, PortBase};
 
 /// Arguments of `quorate dev`.
 #[derive(Debug, Args)]
@@ -32,10 +32,10 @@ pub struct LocalArguments {
     /// What moves data
     #[arg(long, value_enum, value_name = "WORD", default_value = "auto")]
     io: IoName,
-    /// The RESP port of the first node: the others follow 20 apart, native doors 100 and peer doors 200 above. Without
-    /// it 7400 is used if it is free, and other ports if not
+    /// The RESP port of the first node, or any: the others follow 20 apart, native doors 100 and peer doors 200 above
+    /// [default: 7400 if it is free, else any]
     #[arg(long, value_name = "PORT")]
-    port_base: Option<u16>,
+    port_base: Option<PortBase>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -61,7 +61,7 @@ impl LocalArguments {
             nodes: self.nodes,
             cpus: self.cpus,
             io: io.to_owned(),
-            port_base: self.port_base,
+            port_base: self.port_base.unwrap_or_default(),
             ..LocalOptions::default()
         }
     }

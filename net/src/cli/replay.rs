@@ -82,7 +82,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     if arguments.json {
         write_output(&tally.summary_json().to_string())?;
     } else {
-        write_output(&format!("\n{}", tally.summary()))?;
+        write_output(&tally.summary())?;
         eprint!("{}", problem_lines(tally, Paint::of(Stream::Error)));
     }
     match finished {
@@ -105,7 +105,9 @@ pub fn connect(options: ClientOptions) -> Result<Client, Failure> {
             ConnectError::Unreachable { .. } => {
                 (Exit::Unreachable, "; is the node running, and is this its listen.native?")
             }
-            ConnectError::Silent { .. } => (Exit::Unreachable, "; the node hangs or is stopped"),
+            ConnectError::Silent { .. } => {
+                (Exit::Unreachable, "; the node hangs or is stopped, or this is not its listen.native")
+            }
             ConnectError::Wire { source: DecodeError::Magic { .. }, .. } => {
                 (Exit::Unreachable, "; the door to send to is listen.native, by default port 7500")
             }

@@ -5,6 +5,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use super::folder::random_number;
 use super::{LocalError, LocalOptions};
@@ -25,6 +26,29 @@ const _: () = assert!(CPUS_MAX < NODE_DISTANCE, "CPUs must not reach the next no
 const ADMIN_PORT: u16 = 7700;
 /// Below the ports that systems give to clients, so that no connection happens to have one of ours.
 const RANDOM_BASES: RangeInclusive<u16> = 10_000..=31_000;
+
+/// How the RESP port of the first node is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PortBase {
+    /// [`BASE_DEFAULT`] if it is free, else any.
+    #[default]
+    Usual,
+    /// Any that is free.
+    Any,
+    /// This one.
+    Fixed(u16),
+}
+
+impl FromStr for PortBase {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "any" => Ok(Self::Any),
+            _ => text.parse().map(Self::Fixed).map_err(|_| "expected a port from 1 to 65535, or any".to_owned()),
+        }
+    }
+}
 
 /// The base ports of one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +88,20 @@ impl NodePorts {
 }
 
 impl PortPlan {
-    /// Plans from a base that was asked for.
-    pub(super) fn fixed(base: u16, nodes: u16, cpus: u16) -> Result<Self, LocalError> {
+    /// Plans attempt `attempt`, from 0.
+    pub(super) fn new(base: PortBase, attempt: u32, nodes: u16, cpus: u16) -> Result<Self, LocalError> {
+        let base = match base {
+            PortBase::Fixed(base) => base,
+            PortBase::Usual if attempt == 0 => BASE_DEFAULT,
+            PortBase::Usual | PortBase::Any => {
+                let count = u64::from(RANDOM_BASES.end() - RANDOM_BASES.start()) + 1;
+                RANDOM_BASES.start() + u16::try_from(random_number() % count).expect("below a 16-bit number")
+            }
+        };
+        Self::at(base, nodes, cpus)
+    }
+
+    fn at(base: u16, nodes: u16, cpus: u16) -> Result<Self, LocalError> {
         for node in 0..nodes {
             for (door, key) in ["listen.resp", "listen.native", "listen.peer"].into_iter().enumerate() {
                 let door = u32::try_from(door).expect("one of three") * u32::from(DOOR_DISTANCE);
@@ -81,26 +117,11 @@ impl PortPlan {
                 return Err(LocalError::PortRange { base, node: node + 1, port, key, problem });
             }
         }
-        Ok(Self::at(base, nodes, cpus))
-    }
-
-    /// Plans one of the bases that are tried in turn: the default, then any.
-    pub(super) fn candidate(attempt: u32, nodes: u16, cpus: u16) -> Self {
-        let base = if attempt == 0 {
-            BASE_DEFAULT
-        } else {
-            let count = u64::from(RANDOM_BASES.end() - RANDOM_BASES.start()) + 1;
-            RANDOM_BASES.start() + u16::try_from(random_number() % count).expect("below a 16-bit number")
-        };
-        Self::at(base, nodes, cpus)
-    }
-
-    fn at(base: u16, nodes: u16, cpus: u16) -> Self {
         let ports = |node: u16| {
             let resp = base + node * NODE_DISTANCE;
             (node + 1, NodePorts { resp, native: resp + DOOR_DISTANCE, peer: resp + 2 * DOOR_DISTANCE })
         };
-        Self { nodes: (0..nodes).map(ports).collect(), cpus }
+        Ok(Self { nodes: (0..nodes).map(ports).collect(), cpus })
     }
 
     /// Returns the nodes with their ports.
@@ -160,14 +181,14 @@ mod tests {
 
     #[test]
     fn ports_lie_as_in_the_manual() {
-        let plan = PortPlan::fixed(7400, 3, 1).expect("the default");
+        let plan = PortPlan::at(7400, 3, 1).expect("the default");
         let last = NodePorts { resp: 7440, native: 7540, peer: 7640 };
         assert_eq!(plan.nodes()[2], (3, last));
     }
 
     #[test]
     fn bases_that_cannot_work_say_why() {
-        let error = |base, nodes, cpus| PortPlan::fixed(base, nodes, cpus).expect_err("it cannot work").to_string();
+        let error = |base, nodes, cpus| PortPlan::at(base, nodes, cpus).expect_err("it cannot work").to_string();
         assert!(error(65_400, 3, 1).contains("node 1 would need port 65600 for listen.peer, and ports go from 1"));
         assert!(error(7_500, 1, 1).contains("port 7700 for listen.peer, and 7700 is kept for listen.admin"));
         assert!(error(0, 1, 1).starts_with("--port-base 0 does not do"));
@@ -176,7 +197,7 @@ mod tests {
     #[test]
     fn every_plan_is_a_correct_configuration() {
         for (nodes, cpus) in [(1, 1), (3, 1), (NODES_MAX, CPUS_MAX)] {
-            let plan = PortPlan::fixed(BASE_DEFAULT, nodes, cpus).expect("the default");
+            let plan = PortPlan::at(BASE_DEFAULT, nodes, cpus).expect("the default");
             for id in 1..=nodes {
                 let options = LocalOptions { has_debug_commands: true, ..LocalOptions::default() };
                 let text = plan.config("local-1", id, &options);

@@ -161,7 +161,7 @@ fn play(
         monitor: Monitor::start(witnesses.clone()),
         progress: Progress::with_rows(arguments.json, story.rows),
         rhythm: Rhythm::new(clock::now()),
-        rate: String::new(),
+        rate: "   0 s".to_owned(),
         stop_at: story.time_max.map(|time| clock::now().saturating_add(time)),
         is_interrupted,
     };
@@ -173,7 +173,7 @@ fn play(
     if arguments.json {
         write_output(&tally.summary_json().to_string())?;
     } else {
-        write_output(&format!("\n{}{}\n", tally.summary(), endings(&finished, &model)))?;
+        write_output(&format!("{}{}\n", tally.summary(), endings(&finished, &model)))?;
         eprint!("{}", problem_lines(tally, Paint::of(Stream::Error)));
     }
     let verdict = judge(arguments, cluster, &finished, (&witnesses, &model, slots))?;

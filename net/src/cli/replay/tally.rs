@@ -166,8 +166,10 @@ impl Tally {
                 )
             },
         );
+        // Behind the lines of the seconds, if there were any.
+        let separator = if self.elapsed() >= Duration::from_secs(1) { "\n" } else { "" };
         let mut out = format!(
-            "rows          {} ({} acknowledged)\n\
+            "{separator}rows          {} ({} acknowledged)\n\
              writes        {}\n\
              acknowledged  {}\n\
              errors        {}\n\
