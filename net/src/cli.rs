@@ -7,9 +7,13 @@
 //! A verb that is not built is not here, and so not in `--help`.
 
 pub mod config;
+pub mod demo;
+pub mod dev;
+pub mod replay;
 pub mod replay_options;
 pub mod start;
 pub mod start_flags;
+pub mod status;
 pub mod terminal;
 pub mod version;
 
@@ -35,6 +39,14 @@ struct Cli {
 enum Verb {
     /// Run a node until SIGTERM or SIGINT
     Start(start::Arguments),
+    /// Run a cluster of three nodes on this machine, to try things out
+    Dev(dev::Arguments),
+    /// Run a story on a cluster on this machine, and check it at the end
+    Demo(demo::Arguments),
+    /// Show the state of a cluster: nodes, groups, what is replicated where
+    Status(status::Arguments),
+    /// Send the rows of a recorded file to a cluster, paced as recorded or faster
+    Replay(replay::Arguments),
     /// Check, print or describe the configuration
     Config(config::Arguments),
     /// Print the version and what this build contains
@@ -90,7 +102,7 @@ pub enum Failure {
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
     /// An error of a verb, with the exit code that it means.
-    #[error("{error:#}")]
+    #[error("{}", with_causes(.error))]
     Verb {
         /// How the process ends.
         exit: Exit,
@@ -128,6 +140,18 @@ impl Failure {
     }
 }
 
+/// Writes an error and its causes, less those whose words it has already used.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
 /// Runs the command line and returns how it ended. The first argument is the name of the program.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let cli = match Cli::try_parse_from(arguments) {
@@ -143,7 +167,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
     };
     let ended = match cli.verb {
-        Verb::Start(arguments) => start::run(&arguments),
+        Verb::Start(arguments) => {
+            crate::local_cluster::follow_parent();
+            start::run(&arguments)
+        }
+        Verb::Dev(arguments) => dev::run(&arguments),
+        Verb::Demo(arguments) => demo::run(&arguments),
+        Verb::Status(arguments) => status::run(&arguments),
+        Verb::Replay(arguments) => replay::run(&arguments),
         Verb::Config(arguments) => config::run(&arguments),
         Verb::Version(arguments) => version::run(&arguments),
     };
@@ -162,6 +193,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn causes_are_said_once() {
+        let cause = || anyhow::anyhow!("no such file");
+        assert_eq!(with_causes(&cause().context("cannot read it")), "cannot read it: no such file");
+        assert_eq!(
+            with_causes(&cause().context("cannot read it: no such file; why?")),
+            "cannot read it: no such file; why?"
+        );
     }
 
     #[test]

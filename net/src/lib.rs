@@ -7,6 +7,7 @@ pub mod config;
 mod cpu;
 mod driver;
 pub mod feed;
+pub mod local_cluster;
 pub mod node;
 pub mod resp;
 pub mod transport;

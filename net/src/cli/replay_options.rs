@@ -70,6 +70,12 @@ impl ReplayOptions {
         self.speed
     }
 
+    /// Whether anything was said that only a file makes sense of.
+    #[must_use]
+    pub fn is_about_a_file(&self) -> bool {
+        *self != Self { speed: self.speed, ..Self::default() }
+    }
+
     /// Opens the file at `path`, `-` for standard input, to be replayed at `speed_default` unless a speed was given.
     ///
     /// # Errors

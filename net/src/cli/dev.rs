@@ -1,0 +1,183 @@
+//! `quorate dev`: a cluster on this machine until it is told to stop.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::terminal::{Paint, Stream, Tone, write_output};
+use super::{Exit, Failure};
+use crate::local_cluster::{CPUS_MAX, LocalCluster, LocalError, LocalNode, LocalOptions, NODES_MAX};
+
+/// Arguments of `quorate dev`.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    local: LocalArguments,
+}
+
+/// What every verb that starts nodes on this machine takes.
+#[derive(Debug, Args)]
+pub struct LocalArguments {
+    /// How many nodes
+    #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=i64::from(NODES_MAX)))]
+    nodes: u16,
+    /// Threads of each node that serve data
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(CPUS_MAX)))]
+    cpus: u16,
+    /// What moves data
+    #[arg(long, value_enum, value_name = "WORD", default_value = "auto")]
+    io: IoName,
+    /// The RESP port of the first node: the others follow 20 apart, native doors 100 and peer doors 200 above. Without
+    /// it 7400 is used if it is free, and other ports if not
+    #[arg(long, value_name = "PORT")]
+    port_base: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum IoName {
+    /// io_uring if the system has it, else mio
+    Auto,
+    /// io_uring
+    Uring,
+    /// Readiness: epoll, kqueue
+    Mio,
+}
+
+impl LocalArguments {
+    /// Returns the cluster to be started.
+    #[must_use]
+    pub fn options(&self) -> LocalOptions {
+        let io = match self.io {
+            IoName::Auto => "auto",
+            IoName::Uring => "uring",
+            IoName::Mio => "mio",
+        };
+        LocalOptions {
+            nodes: self.nodes,
+            cpus: self.cpus,
+            io: io.to_owned(),
+            port_base: self.port_base,
+            ..LocalOptions::default()
+        }
+    }
+}
+
+/// Runs the verb. Returns when it was stopped by a signal, or when no node is left.
+///
+/// # Errors
+/// See [`LocalError`].
+pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
+    let is_interrupted = stop_flag()?;
+    let options = LocalOptions { is_interrupted: Arc::clone(&is_interrupted), ..arguments.local.options() };
+    let mut cluster = match LocalCluster::start(&options) {
+        Ok(cluster) => cluster,
+        Err(LocalError::Interrupted) => return Ok(Exit::Done),
+        Err(error) => return Err(failure(error)),
+    };
+    write_output(&introduction(&cluster, Paint::of(Stream::Output)))?;
+    while !is_interrupted.load(Ordering::Relaxed) {
+        if let Some((id, ended)) = cluster.try_ended() {
+            let node = cluster.nodes().iter().find(|node| node.id() == id).expect("it is one of ours");
+            write_output(&obituary(node, &ended.to_string(), Paint::of(Stream::Output)))?;
+        }
+        if !cluster.is_running() {
+            return Err(Failure::new(Exit::Failed, anyhow::anyhow!("no node is left")));
+        }
+        thread::sleep(LOOK_INTERVAL);
+    }
+    cluster.stop();
+    write_output("stopped\n")?;
+    Ok(Exit::Done)
+}
+
+/// Returns a flag that the first of the usual signals sets; the second one ends the process at once.
+///
+/// # Errors
+/// The system does not let us.
+pub fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        // In this order: the signal that sets the flag does not yet find it set.
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&flag))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
+            .map_err(|error| Failure::new(Exit::Failed, error))?;
+    }
+    Ok(flag)
+}
+
+/// Gives an error of a local cluster the exit code it means.
+#[must_use]
+pub fn failure(error: LocalError) -> Failure {
+    let exit = if matches!(error, LocalError::PortRange { .. }) { Exit::Usage } else { Exit::Failed };
+    Failure::new(exit, error)
+}
+
+/// Returns how this binary was called, to show commands that can be copied.
+#[must_use]
+pub fn own_name() -> String {
+    std::env::args().next().unwrap_or_else(|| "quorate".to_owned())
+}
+
+/// Writes what runs: one line for each node.
+#[must_use]
+pub fn node_lines(cluster: &LocalCluster) -> String {
+    let line = |node: &LocalNode| {
+        format!(
+            "  node {}  pid {:<7}  resp {}  native {}  peer {}\n",
+            node.id(),
+            node.pid(),
+            node.resp_address(),
+            node.native_address(),
+            node.peer_address()
+        )
+    };
+    cluster.nodes().iter().map(line).collect()
+}
+
+fn introduction(cluster: &LocalCluster, paint: Paint) -> String {
+    let nodes = cluster.nodes();
+    let first = &nodes[0];
+    let (port, own) = (first.resp_address().rsplit(':').next().unwrap_or_default().to_owned(), own_name());
+    let mut out = format!(
+        "cluster {}: {} nodes on this machine, each write held by {} of them before it is acknowledged\n\n",
+        cluster.name(),
+        nodes.len(),
+        nodes.len() / 2 + 1
+    );
+    out.push_str(&node_lines(cluster));
+    // Writing to a string cannot fail.
+    let _ = write!(
+        out,
+        "\n  transport  {}\n  files      {}  (configuration and logs; removed at the end)\n\n\
+         {} after {} ms; everything ends with Ctrl-C. Try next:\n\n  \
+         redis-cli -p {port} set greeting hello\n  \
+         {own} status --connect {}\n  \
+         kill -9 {}   # and see the status again\n",
+        cluster.io(),
+        cluster.folder().display(),
+        paint.text(Tone::Good, "ready"),
+        cluster.ready_after().as_millis(),
+        first.resp_address(),
+        nodes[nodes.len() - 1].pid(),
+    );
+    out
+}
+
+fn obituary(node: &LocalNode, ended: &str, paint: Paint) -> String {
+    format!(
+        "{} node {} has ended ({ended}); its log ends with:\n{}to start it again: {} start --config {}\n",
+        paint.text(Tone::Note, "note:"),
+        node.id(),
+        node.log_tail(),
+        own_name(),
+        node.config().display()
+    )
+}
+
+/// How often to look after the nodes.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);

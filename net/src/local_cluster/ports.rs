@@ -1,0 +1,206 @@
+//! Which ports the nodes of a local cluster take.
+//!
+//! A node has one base port for each of its doors, and above each one more for each CPU. Doors lie 100 apart and nodes
+//! 20, as in the configuration file that a user would write.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
+use std::ops::RangeInclusive;
+
+use super::folder::random_number;
+use super::{LocalError, LocalOptions};
+
+/// The RESP port of the first node, if it is free.
+pub const BASE_DEFAULT: u16 = 7400;
+/// Most nodes: a sixth would meet the next door of the first.
+pub const NODES_MAX: u16 = 5;
+/// Most CPUs of a node: one more would meet the next node.
+pub const CPUS_MAX: u16 = 19;
+
+const NODE_DISTANCE: u16 = 20;
+const DOOR_DISTANCE: u16 = 100;
+const _: () = assert!(NODES_MAX * NODE_DISTANCE <= DOOR_DISTANCE, "nodes must not reach the next door");
+const _: () = assert!(CPUS_MAX < NODE_DISTANCE, "CPUs must not reach the next node");
+
+/// Kept for `listen.admin`, whose default no other door may take.
+const ADMIN_PORT: u16 = 7700;
+/// Below the ports that systems give to clients, so that no connection happens to have one of ours.
+const RANDOM_BASES: RangeInclusive<u16> = 10_000..=31_000;
+
+/// The base ports of one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NodePorts {
+    pub(super) resp: u16,
+    pub(super) native: u16,
+    pub(super) peer: u16,
+}
+
+/// A port that somebody has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) port: u16,
+    pub(super) key: &'static str,
+    pub(super) node: u16,
+}
+
+/// The ports of all nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PortPlan {
+    nodes: Vec<(u16, NodePorts)>,
+    cpus: u16,
+}
+
+impl NodePorts {
+    fn doors(self) -> [(&'static str, u16); 3] {
+        [("listen.resp", self.resp), ("listen.native", self.native), ("listen.peer", self.peer)]
+    }
+
+    /// Returns the port that is taken according to the log of a node that ended because of it.
+    pub(super) fn taken_in(self, log: &str, node: u16, cpus: u16) -> Option<Taken> {
+        let line = log.lines().find(|line| line.contains("is taken by another process"))?;
+        let mut ports = self.doors().into_iter().flat_map(|(key, base)| (base..=base + cpus).map(move |p| (key, p)));
+        let (key, port) = ports.find(|(_, port)| line.contains(&local(*port)))?;
+        Some(Taken { port, key, node })
+    }
+}
+
+impl PortPlan {
+    /// Plans from a base that was asked for.
+    pub(super) fn fixed(base: u16, nodes: u16, cpus: u16) -> Result<Self, LocalError> {
+        for node in 0..nodes {
+            for (door, key) in ["listen.resp", "listen.native", "listen.peer"].into_iter().enumerate() {
+                let door = u32::try_from(door).expect("one of three") * u32::from(DOOR_DISTANCE);
+                let port = u32::from(base) + door + u32::from(node * NODE_DISTANCE);
+                let last = port + u32::from(cpus);
+                let problem = if base == 0 || last > u32::from(u16::MAX) {
+                    "and ports go from 1 to 65535"
+                } else if (port..=last).contains(&u32::from(ADMIN_PORT)) {
+                    "and 7700 is kept for listen.admin"
+                } else {
+                    continue;
+                };
+                return Err(LocalError::PortRange { base, node: node + 1, port, key, problem });
+            }
+        }
+        Ok(Self::at(base, nodes, cpus))
+    }
+
+    /// Plans one of the bases that are tried in turn: the default, then any.
+    pub(super) fn candidate(attempt: u32, nodes: u16, cpus: u16) -> Self {
+        let base = if attempt == 0 {
+            BASE_DEFAULT
+        } else {
+            let count = u64::from(RANDOM_BASES.end() - RANDOM_BASES.start()) + 1;
+            RANDOM_BASES.start() + u16::try_from(random_number() % count).expect("below a 16-bit number")
+        };
+        Self::at(base, nodes, cpus)
+    }
+
+    fn at(base: u16, nodes: u16, cpus: u16) -> Self {
+        let ports = |node: u16| {
+            let resp = base + node * NODE_DISTANCE;
+            (node + 1, NodePorts { resp, native: resp + DOOR_DISTANCE, peer: resp + 2 * DOOR_DISTANCE })
+        };
+        Self { nodes: (0..nodes).map(ports).collect(), cpus }
+    }
+
+    /// Returns the nodes with their ports.
+    pub(super) fn nodes(&self) -> &[(u16, NodePorts)] {
+        &self.nodes
+    }
+
+    /// Returns the first port that somebody listens on.
+    pub(super) fn find_taken(&self) -> Option<Taken> {
+        for (node, ports) in &self.nodes {
+            for (key, base) in ports.doors() {
+                let taken = (base..=base + self.cpus).find(|port| TcpListener::bind(address(*port)).is_err());
+                if let Some(port) = taken {
+                    return Some(Taken { port, key, node: *node });
+                }
+            }
+        }
+        None
+    }
+
+    /// Writes the configuration of one node.
+    pub(super) fn config(&self, cluster: &str, id: u16, options: &LocalOptions) -> String {
+        let replicas = self.nodes.len();
+        let own = self.nodes.iter().find(|(node, _)| *node == id).expect("it is one of ours").1;
+        let mut text = format!(
+            "[cluster]\nid = \"{cluster}\"\nreplicas = {replicas}\n\n\
+             [node]\nid = {id}\ncpus = {cpus}\nio = \"{io}\"\npoll = \"adaptive\"\n\n\
+             [listen]\nresp = \"{resp}\"\nnative = \"{native}\"\npeer = \"{peer}\"\n",
+            cpus = self.cpus,
+            io = options.io,
+            resp = local(own.resp),
+            native = local(own.native),
+            peer = local(own.peer),
+        );
+        if options.has_debug_commands {
+            text.push_str("\n[security]\ndebug_commands = true\n");
+        }
+        for (other, ports) in self.nodes.iter().filter(|(other, _)| *other != id) {
+            text.push_str(&format!("\n[[peers]]\nid = {other}\npeer = \"{}\"\n", local(ports.peer)));
+        }
+        text
+    }
+}
+
+/// Writes a port of this machine with its address.
+pub(super) fn local(port: u16) -> String {
+    address(port).to_string()
+}
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_lie_as_in_the_manual() {
+        let plan = PortPlan::fixed(7400, 3, 1).expect("the default");
+        let last = NodePorts { resp: 7440, native: 7540, peer: 7640 };
+        assert_eq!(plan.nodes()[2], (3, last));
+    }
+
+    #[test]
+    fn bases_that_cannot_work_say_why() {
+        let error = |base, nodes, cpus| PortPlan::fixed(base, nodes, cpus).expect_err("it cannot work").to_string();
+        assert!(error(65_400, 3, 1).contains("node 1 would need port 65600 for listen.peer, and ports go from 1"));
+        assert!(error(7_500, 1, 1).contains("port 7700 for listen.peer, and 7700 is kept for listen.admin"));
+        assert!(error(0, 1, 1).starts_with("--port-base 0 does not do"));
+    }
+
+    #[test]
+    fn every_plan_is_a_correct_configuration() {
+        for (nodes, cpus) in [(1, 1), (3, 1), (NODES_MAX, CPUS_MAX)] {
+            let plan = PortPlan::fixed(BASE_DEFAULT, nodes, cpus).expect("the default");
+            for id in 1..=nodes {
+                let options = LocalOptions { has_debug_commands: true, ..LocalOptions::default() };
+                let text = plan.config("local-1", id, &options);
+                let folder = super::super::Folder::create(&format!("test-{:x}", random_number())).expect("a folder");
+                let path = folder.path().join("node.toml");
+                folder.write(&path, &text).expect("a file");
+                let sources = crate::config::Sources { file: Some(&path), ..Default::default() };
+                let built = crate::config::Config::load(&sources).build();
+                assert!(built.is_ok(), "{nodes} nodes with {cpus} CPUs: {:?}\n{text}", built.err());
+            }
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_found_before_and_after() {
+        let listener = TcpListener::bind(address(0)).expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let ports = NodePorts { resp: port, native: 1, peer: 2 };
+        let plan = PortPlan { nodes: vec![(2, ports)], cpus: 0 };
+        let taken = Some(Taken { port, key: "listen.resp", node: 2 });
+        assert_eq!(plan.find_taken(), taken);
+        let log =
+            format!("error: cannot listen at 127.0.0.1:{port}: 127.0.0.1:{port} is taken by another process; stop");
+        assert_eq!(ports.taken_in(&log, 2, 1), taken);
+        assert_eq!(ports.taken_in("error: out of memory", 2, 1), None);
+    }
+}
