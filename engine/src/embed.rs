@@ -42,8 +42,8 @@
 //! # Time and units
 //! This module has the only clock of the crate, `CLOCK_BOOTTIME`, read once per turn of the leader.
 //! # Bounds
-//! Rings, requests under way and the limits of [`Config`](crate::config::Config). Full is [`SubmitError::Busy`], which
-//! gives the command back, or a [`Refusal`](crate::output::Refusal).
+//! Rings, requests under way and the limits of [`Config`](crate::config::Config). Full is [`SubmitError::Busy`] or a
+//! [`Refusal`](crate::output::Refusal).
 //! # Threads
 //! Two; [`PollPolicy`] says what they do when idle. [`Handle`] and [`Pipeline`] are `Send`, one for each thread that
 //! submits; tickets can go anywhere.

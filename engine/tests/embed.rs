@@ -34,7 +34,7 @@ fn submit(handle: &mut Handle, command: Command<'_>) -> Ticket {
     loop {
         match handle.submit(command) {
             Ok(ticket) => return ticket,
-            Err(SubmitError::Busy(same)) => assert_eq!(same, command, "busy gives the command back"),
+            Err(SubmitError::Busy) => {}
             Err(error) => panic!("{error}"),
         }
         thread::yield_now();
@@ -99,8 +99,7 @@ fn a_full_ring_is_busy_and_a_retry_gets_through() {
     while busy == 0 || submitted < 10_000 {
         match pipeline.submit(submitted, set(b"k", &[b'v'; 100])) {
             Ok(()) => submitted += 1,
-            Err(SubmitError::Busy(command)) => {
-                assert_eq!(command, set(b"k", &[b'v'; 100]));
+            Err(SubmitError::Busy) => {
                 busy += 1;
                 assert!(pipeline.wait(late()), "what is under way ends");
                 done += pipeline.poll(usize::MAX, |completion| assert!(completion.result.is_ok()));
@@ -124,7 +123,7 @@ fn the_window_of_a_client_is_bounded() {
     for tag in 0..3 {
         pipeline.submit(tag, set(b"k", b"v")).unwrap();
     }
-    assert!(matches!(pipeline.submit(3, set(b"k", b"v")), Err(SubmitError::Busy(_))));
+    assert!(matches!(pipeline.submit(3, set(b"k", b"v")), Err(SubmitError::Busy)));
     assert_eq!(pipeline.in_flight(), 3);
     drive_until(&mut driver, || pipeline.poll(1, |completion| assert_eq!(completion.tag, 0)) == 1);
     pipeline.submit(3, set(b"k", b"v")).unwrap();
@@ -271,8 +270,8 @@ fn a_stop_ends_each_request_exactly_once() {
         assert!(seen.iter().all(|count| *count == 1), "{seen:?}");
         assert_eq!(pipeline.poll(7, |_| {}), 0);
         assert_eq!(stopped.nodes[0].groups[0].applied.0, done as u64 + 1, "what was not answered was not done");
-        assert!(matches!(handle.set(b"k", b"v"), Err(SubmitError::Stopped(_))));
-        assert!(matches!(pipeline.submit(1, set(b"k", b"v")), Err(SubmitError::Stopped(_))));
+        assert!(matches!(handle.set(b"k", b"v"), Err(SubmitError::Stopped)));
+        assert!(matches!(pipeline.submit(1, set(b"k", b"v")), Err(SubmitError::Stopped)));
     }
 }
 

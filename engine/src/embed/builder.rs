@@ -279,29 +279,26 @@ fn spawn<R: Send + 'static>(
     cpu: Option<usize>,
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Result<thread::JoinHandle<R>, BuildError> {
-    let cpus = cpu.map(|cpu| cpu_set(cpu).map_err(|errno| BuildError::Pin { cpu, errno })).transpose()?;
-    let body = move || {
-        if let Some(cpus) = cpus {
-            // 0 is the calling thread. The set was tried before, so only a CPU that was taken away since can refuse, and
-            // then the thread runs where it can.
-            let _ = sched_setaffinity(Pid::from_raw(0), &cpus);
-        }
-        work()
-    };
-    let refused = |error: std::io::Error| {
+    // A new thread runs where the one that made it may run: so this one goes there first, and back afterwards.
+    let before = cpu.map(|cpu| go_to(cpu).map_err(|errno| BuildError::Pin { cpu, errno })).transpose()?;
+    let spawned = thread::Builder::new().name(name).spawn(work);
+    if let Some(before) = before {
+        sched_setaffinity(THIS_THREAD, &before).expect("where this thread was allowed to run it still is");
+    }
+    spawned.map_err(|error| {
         let errno = error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw);
         BuildError::Thread { errno }
-    };
-    thread::Builder::new().name(name).spawn(body).map_err(refused)
+    })
 }
 
-/// Returns the set of this one CPU, if a thread may run there.
-fn cpu_set(cpu: usize) -> Result<CpuSet, Errno> {
-    let allowed = sched_getaffinity(Pid::from_raw(0))?;
-    if !allowed.is_set(cpu)? {
-        return Err(Errno::EINVAL);
-    }
+/// Pins this thread to `cpu` and returns where it could run before.
+fn go_to(cpu: usize) -> Result<CpuSet, Errno> {
+    let before = sched_getaffinity(THIS_THREAD)?;
     let mut cpus = CpuSet::new();
     cpus.set(cpu)?;
-    Ok(cpus)
+    sched_setaffinity(THIS_THREAD, &cpus)?;
+    Ok(before)
 }
+
+/// How the kernel calls the thread that asks.
+const THIS_THREAD: Pid = Pid::from_raw(0);

@@ -78,14 +78,14 @@ impl Handle {
     /// # Errors
     /// `Busy`: too many tickets are under way or not dropped yet; try again. `Malformed`: such a command can never be
     /// executed. `Stopped`: the cluster is gone. In all cases nothing was submitted.
-    pub fn submit<'a>(&mut self, command: Command<'a>) -> Result<Ticket, SubmitError<'a>> {
+    pub fn submit(&mut self, command: Command<'_>) -> Result<Ticket, SubmitError> {
         let mut desk = self.shared.desk.lock();
         if desk.free.is_empty() {
             desk.sort_in();
         }
         let Some(place) = desk.free.pop() else {
             self.shared.leave(desk);
-            return Err(SubmitError::Busy(command));
+            return Err(SubmitError::Busy);
         };
         let submitted = desk.pipeline.submit(place, command);
         match submitted {
@@ -103,7 +103,7 @@ impl Handle {
     ///
     /// # Errors
     /// As [`Handle::submit`].
-    pub fn set<'a>(&mut self, key: &'a [u8], value: &'a [u8]) -> Result<Ticket, SubmitError<'a>> {
+    pub fn set(&mut self, key: &[u8], value: &[u8]) -> Result<Ticket, SubmitError> {
         self.submit(Command { value, ..Command::new(Op::Set, key) })
     }
 
@@ -111,7 +111,7 @@ impl Handle {
     ///
     /// # Errors
     /// As [`Handle::submit`].
-    pub fn get<'a>(&mut self, key: &'a [u8]) -> Result<Ticket, SubmitError<'a>> {
+    pub fn get(&mut self, key: &[u8]) -> Result<Ticket, SubmitError> {
         self.submit(Command::new(Op::Get, key))
     }
 }
@@ -142,7 +142,7 @@ impl Ticket {
             if self.shared.policy.wants_sleep(empty_turns) {
                 self.sleep(deadline);
             } else {
-                std::thread::yield_now();
+                PollPolicy::pass(empty_turns);
             }
         }
     }

@@ -40,7 +40,7 @@ use crate::slots::{SlotMap, slot_of};
 ///
 /// # Bounds
 /// [`Builder::in_flight_max`](super::Builder::in_flight_max) requests, and the bytes of a ring; then [`SubmitError::Busy`]
-/// gives the command back.
+/// comes back at once.
 #[derive(Debug)]
 pub struct Pipeline {
     requests: Outlet,
@@ -98,19 +98,19 @@ impl<'a> Answered<'a> {
     }
 }
 
-/// Why a request was not taken.
+/// Why a request was not taken. The command was borrowed, so it is still the caller's, to be tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum SubmitError<'a> {
+pub enum SubmitError {
     /// The ring is full, or as many requests are under way as may be: take completions, then try again.
     #[error("busy: the ring or the window of requests is full")]
-    Busy(Command<'a>),
+    Busy,
     /// The command is not one that can be executed.
     #[error(transparent)]
     Malformed(CommandError),
     /// The cluster has stopped.
     #[error("the cluster has stopped")]
-    Stopped(Command<'a>),
+    Stopped,
 }
 
 /// Why a request that was taken was not answered.
@@ -149,18 +149,18 @@ impl Pipeline {
     /// `Busy`: take completions, then try again. `Malformed`: such a command can never be executed. `Stopped`: nobody
     /// is there. In all cases nothing was submitted.
     #[inline]
-    pub fn submit<'a>(&mut self, tag: u32, command: Command<'a>) -> Result<(), SubmitError<'a>> {
+    pub fn submit(&mut self, tag: u32, command: Command<'_>) -> Result<(), SubmitError> {
         if self.in_flight() == self.tags.len() {
-            return Err(SubmitError::Busy(command));
+            return Err(SubmitError::Busy);
         }
         command.validate().map_err(SubmitError::Malformed)?;
         if self.requests.is_abandoned() {
-            return Err(SubmitError::Stopped(command));
+            return Err(SubmitError::Stopped);
         }
         let slot = slot_of(command.routing_key());
         let group = self.map.group_of(slot);
         if push_request(&mut self.requests, tag, group, slot, &command).is_err() {
-            return Err(SubmitError::Busy(command));
+            return Err(SubmitError::Busy);
         }
         let place = self.place(self.submitted);
         self.tags[place] = tag;

@@ -75,8 +75,12 @@ impl Sleeper {
     pub fn must_wake(&self) -> bool {
         // SeqCst: see `announce`.
         fence(Ordering::SeqCst);
-        // Relaxed: the fence orders it behind what was published; the swap only decides who wakes (case 4).
-        self.word.load(Ordering::Relaxed) == ASLEEP && self.word.swap(AWAKE, Ordering::Relaxed) == ASLEEP
+        // Relaxed: the fence orders it behind what was published.
+        if self.word.load(Ordering::Relaxed) != ASLEEP {
+            return false;
+        }
+        // Relaxed: decides only who wakes (case 4). It stores nothing unless it decides.
+        self.word.compare_exchange(ASLEEP, AWAKE, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
