@@ -19,7 +19,7 @@
 //! live with [`resolve_absolute`] before the command is appended, so that no wall clock ever reaches the log.
 //!
 //! # Bounds
-//! Key and value together fit 32 bits; tighter limits are the business of [`crate::config::Limits`].
+//! Key and value together fit 32 bits; tighter limits are the business of [`crate::config::Config`].
 
 use rkyv::bytecheck::CheckBytes;
 use rkyv::{Archive, Portable, Serialize};

@@ -251,7 +251,7 @@ fn prepare(stream: TcpStream, timeout: Duration) -> io::Result<TcpStream> {
 
 fn push_header(out: &mut Vec<u8>, kind: u8, number: usize) {
     out.push(kind);
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    out.extend_from_slice(number.to_string().as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 
