@@ -4,6 +4,8 @@
 //! The host passes inputs with the time at which they were received, and performs the outputs.
 
 pub mod config;
+#[cfg(feature = "embed")]
+pub mod embed;
 pub mod engine;
 pub mod entry;
 mod group;

@@ -1,4 +1,4 @@
-//! Memory that several threads may touch: the pool of log segments, mailboxes between threads, doorbells.
+//! Memory that several threads may touch: the pool of log segments, mailboxes between threads, doorbells, sleepers.
 //!
 //! Everything here rests on one block of memory made of 64-bit atomic words (`words`). Whoever may be read by another
 //! thread at the same moment stores and loads words with relaxed atomics, which costs the same as plain moves; whoever
@@ -10,13 +10,14 @@
 //!
 //! # Threads
 //! [`pool::Pool`]: one owner, any number of `PoolReader`s. [`mailbox`]: one producer, one consumer.
-//! [`doorbell::Doorbell`]: one owner, any number of ringers.
+//! [`doorbell::Doorbell`]: one owner, any number of ringers. [`sleeper::Sleeper`]: one owner, any number of wakers.
 #![cfg_attr(not(loom), expect(unsafe_code, reason = "views of shared memory as bytes; see the contract in `words`"))]
 
 mod atomic;
 pub mod doorbell;
 pub mod mailbox;
 pub mod pool;
+pub mod sleeper;
 mod words;
 
 pub(crate) use atomic::{AtomicU64, Ordering, fence};

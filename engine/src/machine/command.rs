@@ -19,7 +19,7 @@
 //! live with [`resolve_absolute`] before the command is appended, so that no wall clock ever reaches the log.
 //!
 //! # Bounds
-//! Key and value together fit 32 bits; tighter limits are the business of [`crate::config::Limits`].
+//! Key and value together fit 32 bits; tighter limits are the business of [`crate::config::Config`].
 
 use rkyv::bytecheck::CheckBytes;
 use rkyv::{Archive, Portable, Serialize};
@@ -367,13 +367,23 @@ impl<'a> Command<'a> {
     /// What is wrong with the bytes; nothing was read beyond them.
     pub fn check(bytes: &'a [u8]) -> Result<Self, CommandError> {
         let command = Self::decode(bytes)?;
-        let count = count_items(command.value);
-        let is_valid = match command.op.item_rule() {
+        command.validate()?;
+        Ok(command)
+    }
+
+    /// Checks what the type does not: that the items are what the operation takes.
+    ///
+    /// # Errors
+    /// `Items`: they are not.
+    pub fn validate(&self) -> Result<(), CommandError> {
+        let is_valid = match self.op.item_rule() {
             ItemRule::Free => true,
-            ItemRule::Groups(size) => count.is_some_and(|count| count > 0 && count.is_multiple_of(size)),
-            ItemRule::Exactly(size) => count == Some(size),
+            ItemRule::Groups(size) => {
+                count_items(self.value).is_some_and(|count| count > 0 && count.is_multiple_of(size))
+            }
+            ItemRule::Exactly(size) => count_items(self.value) == Some(size),
         };
-        if is_valid { Ok(command) } else { Err(CommandError::Items { op: command.op }) }
+        if is_valid { Ok(()) } else { Err(CommandError::Items { op: self.op }) }
     }
 
     /// Returns the key that decides the slot: `key`, or the first item.

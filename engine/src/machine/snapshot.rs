@@ -1,7 +1,7 @@
 //! Taking and installing the state of a group in chunks, in ascending (slot, key) order, while writes go on.
 //!
 //! The sender encodes the state of some keys right after it applied an entry; the receiver has by then applied the same
-//! entries, to the keys it already covers. What is not covered yet is skipped by [`Kv::covers`], because the chunk that
+//! entries, to the keys it already covers. What is not covered yet is skipped by `Kv::covers`, because the chunk that
 //! will bring it is taken later and has it inside. So nothing has to be kept for the receiver, and it converges at any
 //! rate of writes.
 //!

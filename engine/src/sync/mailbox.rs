@@ -38,7 +38,7 @@ use crossbeam_utils::CachePadded;
 use thiserror::Error;
 
 use super::words::{WORD_BYTES, Words};
-use super::{AtomicU64, Ordering};
+use super::{AtomicU64, Ordering, fence};
 
 /// Smallest ring, in bytes.
 pub const CAPACITY_MIN: usize = 64;
@@ -167,6 +167,19 @@ impl Producer {
         self.head_seen == self.tail
     }
 
+    /// Returns how many bytes are free, with a fresh look at the consumer's index.
+    #[must_use]
+    pub fn free_bytes_now(&mut self) -> usize {
+        self.look_at_head();
+        self.free_bytes()
+    }
+
+    /// Returns whether the consumer is gone: nobody will read what is pushed.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        is_alone(&self.ring)
+    }
+
     /// Makes sure that `needed` bytes behind `tail` are free.
     #[inline]
     fn reserve(&mut self, needed: usize) -> Result<(), PushError> {
@@ -265,6 +278,12 @@ impl Consumer {
         self.length_word() == 0
     }
 
+    /// Returns whether the producer is gone. What it had pushed before is visible after this returns `true`.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        is_alone(&self.ring)
+    }
+
     /// Passes over the record that was last peeked at.
     #[inline]
     fn step(&mut self) {
@@ -307,6 +326,17 @@ pub enum PushError {
         /// Bytes of the longest that fits.
         max: usize,
     },
+}
+
+/// Returns whether the other end was dropped.
+fn is_alone(ring: &Arc<Ring>) -> bool {
+    let is_alone = Arc::strong_count(ring) == 1;
+    if is_alone {
+        // Acquire fence: the count is read relaxed; dropping the other `Arc` lowered it with release, so with this all
+        // that end did before is visible.
+        fence(Ordering::Acquire);
+    }
+    is_alone
 }
 
 /// Returns the bytes that a record of `len` bytes takes, its length word included.

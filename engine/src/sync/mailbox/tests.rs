@@ -130,3 +130,17 @@ fn two_threads_agree() {
     });
     assert!(consumer.is_empty());
 }
+
+#[test]
+fn each_end_notices_that_the_other_is_gone() {
+    let (mut producer, consumer) = channel(CAPACITY_MIN);
+    assert!(!producer.is_abandoned() && !consumer.is_abandoned());
+    drop(consumer);
+    assert!(producer.is_abandoned());
+    let (mut other, mut consumer) = channel(CAPACITY_MIN);
+    other.try_push(&[b"last"]).unwrap();
+    drop(other);
+    assert!(consumer.is_abandoned());
+    assert_eq!(consumer.peek(), Some(&b"last"[..]), "what was pushed before stays");
+    producer.try_push(&[b"nobody"]).unwrap();
+}

@@ -9,7 +9,7 @@
 //! latencies show it. Rows are read one at a time.
 //!
 //! # Time and units
-//! Whoever waits for a row that is due in less than [`SPIN_TIME`] yields instead of sleeping, because sleeping takes
+//! Whoever waits for a row that is due in less than `SPIN_TIME` yields instead of sleeping, because sleeping takes
 //! longer than asked for.
 
 use std::collections::{HashMap, VecDeque};

@@ -4,7 +4,7 @@
 //! an array of names and values in turn.
 //!
 //! # Bounds
-//! A reply may be [`BULK_BYTES_MAX`] long, hold [`ITEMS_MAX`] items in one array and be nested [`DEPTH_MAX`] deep. Each
+//! A reply may be `BULK_BYTES_MAX` long, hold `ITEMS_MAX` items in one array and be nested `DEPTH_MAX` deep. Each
 //! read and write waits no longer than the timeout given to [`Asker::connect`].
 
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};

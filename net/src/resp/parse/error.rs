@@ -16,7 +16,7 @@ pub enum ProtocolError {
     TooManyArguments {
         /// As announced.
         count: i64,
-        /// [`Limits::args_max`].
+        /// [`Limits::args_max`](crate::resp::Limits::args_max).
         max: u32,
     },
     /// The number after `$` is not one, or is beyond 512 MiB.
@@ -57,13 +57,13 @@ pub enum Refusal {
     ArgumentTooLarge {
         /// As announced.
         length: u32,
-        /// [`Limits::bulk_bytes_max`].
+        /// [`Limits::bulk_bytes_max`](crate::resp::Limits::bulk_bytes_max).
         max: u32,
     },
     /// All arguments together are too large.
     #[error("ERR request is larger than the limit of {max} bytes")]
     RequestTooLarge {
-        /// [`Limits::request_bytes_max`].
+        /// [`Limits::request_bytes_max`](crate::resp::Limits::request_bytes_max).
         max: u32,
     },
 }

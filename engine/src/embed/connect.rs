@@ -1,0 +1,60 @@
+//! Makes the two ends of a client: its port at the leader, and the pipeline or handle that the host holds.
+
+use std::sync::Arc;
+
+use super::handle::{DeskShared, Handle};
+use super::idle::{Bed, PollPolicy};
+use super::link::link;
+use super::pipeline::{Parts, Pipeline};
+use super::port::{Client, Port, Side};
+use crate::slots::SlotMap;
+use crate::sync::sleeper::Sleeper;
+
+/// Bytes that a completion without a large answer takes in its ring.
+const COMPLETION_BYTES: usize = 64;
+
+/// What all clients of a cluster have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Connector {
+    pub(super) map: SlotMap,
+    pub(super) ring_bytes: usize,
+    pub(super) in_flight_max: usize,
+    pub(super) poll: PollPolicy,
+    /// Where the leader sleeps.
+    pub(super) leader: Arc<Bed>,
+}
+
+/// Returns the two ends of a pipeline.
+pub(super) fn connect(connector: &Connector) -> (Port, Pipeline) {
+    let bed = Arc::new(Bed::new(connector.poll));
+    connector.ends(Client::Thread(Arc::clone(&bed)), bed)
+}
+
+impl Connector {
+    /// Returns the two ends of a handle.
+    pub(super) fn desk(&self) -> (Port, Handle) {
+        let sleeper = Arc::new(Sleeper::new());
+        let bed = Arc::new(Bed::new(self.poll));
+        let (mut port, pipeline) = self.ends(Client::Thread(Arc::clone(&bed)), bed);
+        let shared = Arc::new(DeskShared::new(pipeline, Arc::clone(&sleeper), self.poll));
+        port.client = Client::Desk { sleeper, desk: Arc::downgrade(&shared) };
+        (port, Handle::new(shared))
+    }
+
+    fn ends(&self, client: Client, bed: Arc<Bed>) -> (Port, Pipeline) {
+        let (request_outlet, request_inlet) = link(self.ring_bytes);
+        let (reply_outlet, reply_inlet) = link((self.in_flight_max * COMPLETION_BYTES).next_power_of_two());
+        let side = Arc::new(Side::default());
+        let port = Port::new(request_inlet, reply_outlet, Arc::clone(&side), client);
+        let parts = Parts {
+            requests: request_outlet,
+            replies: reply_inlet,
+            side,
+            leader: Arc::clone(&self.leader),
+            bed,
+            map: self.map,
+            in_flight_max: self.in_flight_max,
+        };
+        (port, Pipeline::new(parts))
+    }
+}
