@@ -305,8 +305,9 @@ fn status_of_something_else_says_so() {
 
 #[test]
 fn the_trading_demo_passes_its_own_check() {
-    for io in ["auto", "mio"] {
-        let ended = quorate(&["demo", "trading", "--seconds", "1", "--seed", "7", "--port-base", "any", "--io", io]);
+    for (io, cpus) in [("auto", "1"), ("mio", "2")] {
+        let cluster = ["--port-base", "any", "--io", io, "--cpus", cpus];
+        let ended = quorate(&[&["demo", "trading", "--seconds", "1", "--seed", "7"], &cluster[..]].concat());
         assert_eq!((ended.code, ended.errors.as_str()), (Some(0), ""), "{}", ended.output);
         assert!(ended.output.contains("ok     5,000 of 5,000 rows acknowledged by a quorum"), "{}", ended.output);
         for node in 1..=3 {

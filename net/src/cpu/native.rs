@@ -313,7 +313,9 @@ impl Cpu {
         let facts = std::sync::Arc::clone(&self.front.facts);
         let (change, replaced) = self.front.peers.on_greeted(&facts, self.front.id, replica, cpu, cpu_count, conn);
         for old in replaced {
-            self.front.outbox.close(old, Close::Now);
+            // Whoever dialled this one only to learn which doors there are must still read our greeting.
+            let close = if old == conn { Close::AfterFlush } else { Close::Now };
+            self.front.outbox.close(old, close);
         }
         self.on_change(change);
     }
