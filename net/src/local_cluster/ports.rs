@@ -15,7 +15,7 @@ pub const BASE_DEFAULT: u16 = 7400;
 /// Most nodes: a sixth would meet the next door of the first.
 pub const NODES_MAX: u16 = 5;
 /// Most CPUs of a node: one more would meet the next node.
-pub const CPUS_MAX: u16 = 19;
+pub const CPUS_MAX: u16 = 7;
 
 const NODE_DISTANCE: u16 = 20;
 const DOOR_DISTANCE: u16 = 100;
