@@ -14,7 +14,7 @@ use super::{LocalError, LocalOptions};
 pub const BASE_DEFAULT: u16 = 7400;
 /// Most nodes: a sixth would meet the next door of the first.
 pub const NODES_MAX: u16 = 5;
-/// Most CPUs of a node: one more would meet the next node.
+/// Most CPUs of a node: with more, the largest value would not fit a CPU's share of the log.
 pub const CPUS_MAX: u16 = 7;
 
 const NODE_DISTANCE: u16 = 20;
