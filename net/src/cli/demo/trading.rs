@@ -15,6 +15,7 @@ use std::time::Duration;
 use clap::Args;
 use quorate_engine::slots::{SlotMap, slot_of};
 use quorate_engine::time::Instant;
+use serde_json::{Value, json};
 
 use crate::cli::dev::{self, LocalArguments, stop_flag};
 use crate::cli::replay::progress::{Beat, Progress, Rhythm};
@@ -77,10 +78,9 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Err(LocalError::Interrupted) => return Ok(Exit::Failed),
         Err(error) => return Err(dev::failure(error)),
     };
-    if !arguments.json {
-        write_output(&introduction(&cluster, &story))?;
-    }
-    let exit = play(arguments, story, &cluster, is_interrupted);
+    let text = if arguments.json { start_json(&cluster, &story).to_string() } else { introduction(&cluster, &story) };
+    let shown = write_output(&text).map_err(Failure::from);
+    let exit = shown.and_then(|()| play(arguments, story, &cluster, is_interrupted));
     cluster.stop();
     exit
 }
@@ -91,6 +91,8 @@ struct Story {
     speed: Speed,
     /// For people.
     title: String,
+    /// The seed, if the rows are generated.
+    seed: Option<u64>,
     /// Rows, if they are known.
     rows: Option<u64>,
     /// When to stop reading.
@@ -110,7 +112,7 @@ impl Story {
         let Replay { reader, speed } = arguments.options.open(path, SPEED_DEFAULT)?;
         let title = format!("{}\n             {}; speed {speed}", path.display(), reader.mapping());
         let time_max = arguments.seconds.map(Duration::from_secs);
-        Ok(Self { feed: Box::new(reader), speed, title, rows: None, time_max })
+        Ok(Self { feed: Box::new(reader), speed, title, seed: None, rows: None, time_max })
     }
 
     /// Makes as many ticks as the time needs, so that a seed means the same ticks; without a pace, as many as the time
@@ -134,7 +136,7 @@ impl Story {
              tick:<number> and px:<symbol> = bid,quantity,ask,quantity"
         );
         let time_max = rows.is_none().then(|| Duration::from_secs(seconds));
-        Self { feed: Box::new(feed), speed, title, rows, time_max }
+        Self { feed: Box::new(feed), speed, title, seed: Some(seed), rows, time_max }
     }
 }
 
@@ -278,6 +280,18 @@ fn introduction(cluster: &LocalCluster, story: &Story) -> String {
         cluster.ready_after().as_millis(),
         story.title,
     )
+}
+
+fn start_json(cluster: &LocalCluster, story: &Story) -> Value {
+    json!({
+        "kind": "start",
+        "cluster": cluster.name(),
+        "nodes": cluster.nodes().len(),
+        "transport": cluster.io(),
+        "ready_ms": cluster.ready_after().as_secs_f64() * 1e3,
+        "seed": story.seed,
+        "speed": story.speed.to_string(),
+    })
 }
 
 /// Says why no more rows were read, if there is something to say.
