@@ -30,7 +30,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::entry::{BODY_BYTES_MAX, ENTRY_ALIGN, Entry, EntryHeader, EntryKind, HEADER_BYTES, checksum, padded_len};
+use crate::entry::{
+    BODY_BYTES_MAX, ENTRY_ALIGN, Entry, EntryHeader, EntryKind, HEADER_BYTES, StoredEntries, checksum, padded_len,
+};
 use crate::ids::{EntryId, Epoch, LogIndex, Slot};
 use crate::sync::pool::{Link, Pool, Run};
 use crate::time::LogTime;
@@ -158,12 +160,43 @@ impl Log {
     /// # Panics
     /// If it does not follow the last entry: its index is not the next one, or its epoch is lower (L2).
     pub fn append_entry(&mut self, pool: &mut Pool, entry: &Entry<'_>) -> Result<(), LogFull> {
-        let next = self.last.index.next();
-        assert!(entry.id().index == next, "L1: entry {} where {next} is next", entry.id());
-        let (run, offset) = self.place(pool, entry.id(), entry.raw().len())?;
-        let mut writer = pool.writer(run, offset, entry.raw().len());
-        writer.bytes(entry.raw());
-        writer.finish();
+        self.append_parsed(pool, entry.raw())
+    }
+
+    /// Appends whole entries that were born elsewhere, byte for byte: `bytes` were parsed and verified.
+    ///
+    /// Cost: as moving the bytes, and a little for each entry.
+    ///
+    /// # Errors
+    /// [`LogFull`]: the pool has no room for all of them. What comes before the one that does not fit was appended.
+    ///
+    /// # Panics
+    /// If they do not follow the last entry and each other (L2).
+    pub(crate) fn append_parsed(&mut self, pool: &mut Pool, bytes: &[u8]) -> Result<(), LogFull> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            self.make_room(pool, Entry::stored(rest).raw().len())?;
+            let page = self.pages.back_mut().expect("a page with room was found or added");
+            let (run, offset) = (page.run(), page.used_bytes());
+            let mut len = 0;
+            for entry in StoredEntries::new(rest) {
+                let entry_len = entry.raw().len();
+                if !page.has_room(pool, entry_len) {
+                    break;
+                }
+                let (id, last) = (entry.id(), self.last);
+                assert!(id.index == last.index.next(), "L1: entry {id} where {} is next", last.index.next());
+                assert!(id.epoch >= last.epoch, "L2: entry {id} behind {last}");
+                page.add(pool, entry_len);
+                self.last = id;
+                len += entry_len;
+            }
+            self.bytes += len;
+            let mut writer = pool.writer(run, offset, len);
+            writer.bytes(&rest[..len]);
+            writer.finish();
+            rest = &rest[len..];
+        }
         Ok(())
     }
 
@@ -348,7 +381,7 @@ impl Log {
     #[must_use]
     pub fn entry<'a>(&self, pool: &'a Pool, index: LogIndex) -> Option<Entry<'a>> {
         let page = &self.pages[self.page_of(index)?];
-        let (entry, _) = Entry::parse(page.bytes_from(pool, index)).expect("L2: pages hold whole entries");
+        let entry = Entry::stored(page.bytes_from(pool, index));
         debug_assert_eq!(entry.id().index, index, "L2: another entry lies at this index");
         Some(entry)
     }
@@ -412,15 +445,19 @@ impl Log {
     /// Makes room for the next entry, `id`, of `len` bytes and counts it in. Returns where its bytes go.
     fn place(&mut self, pool: &mut Pool, id: EntryId, len: usize) -> Result<(Run, usize), LogFull> {
         assert!(id.epoch >= self.last.epoch, "L2: entry {id} behind {}", self.last);
-        let has_room = self.pages.back().is_some_and(|page| page.has_room(pool, len));
-        if !has_room {
-            self.add_page(pool, len)?;
-        }
+        self.make_room(pool, len)?;
         let page = self.pages.back_mut().expect("a page with room was found or added");
         let offset = page.add(pool, len);
         self.last = id;
         self.bytes += len;
         Ok((page.run(), offset))
+    }
+
+    /// Sees to it that an entry of `len` bytes fits into the last page.
+    #[inline]
+    fn make_room(&mut self, pool: &mut Pool, len: usize) -> Result<(), LogFull> {
+        let has_room = self.pages.back().is_some_and(|page| page.has_room(pool, len));
+        if has_room { Ok(()) } else { self.add_page(pool, len) }
     }
 
     /// Adds a page with room for an entry of `len` bytes.

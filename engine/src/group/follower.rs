@@ -147,7 +147,7 @@ impl Group {
                 };
                 let used_before = replica.kv.used_bytes();
                 replica.advance_commit(append.commit.min(matched));
-                replica.apply_through(&shared.pool, replica.commit);
+                replica.apply_silently(&shared.pool, replica.commit);
                 shared.used_bytes = (shared.used_bytes + replica.kv.used_bytes()).saturating_sub(used_before);
                 // One acknowledgement for all appends of a turn: they come in order, so the last one says it all.
                 follower.ack = Some((from, Ack { stream, matched, sent: append.sent }));
@@ -189,7 +189,7 @@ impl Group {
         }
         let used_before = replica.kv.used_bytes();
         replica.advance_commit(chunk.at.index);
-        replica.apply_through(&shared.pool, chunk.at.index);
+        replica.apply_silently(&shared.pool, chunk.at.index);
         let installed = replica.kv.install(chunk.body, chunk.is_last);
         shared.used_bytes = (shared.used_bytes + replica.kv.used_bytes()).saturating_sub(used_before);
         if installed.is_err() {

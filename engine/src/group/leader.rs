@@ -24,7 +24,7 @@ use crate::machine::kv::Moment;
 use crate::machine::snapshot::SnapshotCursor;
 use crate::message::{Ack, ChunkAck, ChunkProgress, Envelope, Message, Mismatch, Refused, StreamId};
 use crate::output::{AppendFrame, Bottleneck, ChunkHead, Ended, Event, Refusal, Token};
-use crate::replica::Replica;
+use crate::replica::{Replica, apply};
 use crate::replication::founding::{Founding, Verdict};
 use crate::replication::progress::{Peer, Progress, SnapshotSend};
 use crate::replication::quorum::nth_largest;
@@ -488,26 +488,22 @@ impl Leading<'_> {
 
     fn apply(&mut self, shared: &mut Shared) {
         let used_before = self.replica.kv.used_bytes();
-        while self.replica.applied.index < self.replica.commit {
-            let bytes = match self.leader.waiting.take_write(self.replica.applied.index.next()) {
-                None => {
-                    let applied = self.replica.apply_next(&shared.pool, &mut AnswerSink::discard());
-                    applied.expect("below commit").1
-                }
+        let Leader { waiting, uncommitted_bytes, .. } = &mut *self.leader;
+        let Shared { pool, outputs, waiter_count, used_bytes, .. } = shared;
+        self.replica.apply_through(pool, self.replica.commit, |kv, entry| {
+            match waiting.take_write(entry.id().index) {
+                None => apply(kv, entry, &mut AnswerSink::discard()),
                 Some(token) => {
-                    shared.waiter_count -= 1;
-                    let (replica, pool, mut size) = (&mut *self.replica, &shared.pool, 0);
-                    shared.outputs.done(token, |out| {
-                        let (id, bytes) = replica.apply_next(pool, &mut AnswerSink::into(out)).expect("below commit");
-                        size = bytes;
-                        id
+                    *waiter_count -= 1;
+                    outputs.done(token, |out| {
+                        apply(kv, entry, &mut AnswerSink::into(out));
+                        entry.id()
                     });
-                    size
                 }
-            };
-            self.leader.uncommitted_bytes -= bytes;
-        }
-        shared.used_bytes = (shared.used_bytes + self.replica.kv.used_bytes()).saturating_sub(used_before);
+            }
+            *uncommitted_bytes -= entry.raw().len();
+        });
+        *used_bytes = (*used_bytes + self.replica.kv.used_bytes()).saturating_sub(used_before);
     }
 
     /// Answers the reads that may be answered now.

@@ -320,7 +320,10 @@ impl Kv {
 
     /// Whether a write to `key` is to be applied: not while a snapshot is being installed that has not reached it.
     pub(crate) fn covers(&self, key: &[u8]) -> bool {
-        self.coverage.includes(slot_of(key), key)
+        match &self.coverage {
+            Coverage::All => true,
+            coverage @ Coverage::Through(_) => coverage.includes(slot_of(key), key),
+        }
     }
 
     /// Sets `key` to a text, in place where there is one. Clears the deadline unless `keep_deadline`.

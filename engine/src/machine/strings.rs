@@ -121,6 +121,11 @@ pub(super) fn get_range(kv: &Kv, command: &Command<'_>, answer: &mut AnswerSink<
 }
 
 pub(super) fn set(kv: &mut Kv, moment: Moment, command: &Command<'_>, answer: &mut AnswerSink<'_>) {
+    // By far the most writes are these; they need no look at what is there.
+    if command.flags == Flags::default() {
+        kv.put_text(command.key, command.value, None);
+        return answer.ok();
+    }
     let item = kv.item(command.key);
     let wants_old = command.flags.has(Flags::GET);
     if wants_old && matches!(item, Some(Item { value: Value::Hash(_), .. })) {

@@ -133,11 +133,15 @@ impl Producer {
 
         let start = self.tail + padding as u64;
         let word_index = self.ring.offset(start) / WORD_BYTES;
-        let mut writer = self.ring.words.writer(word_index + 1, size / WORD_BYTES - 1);
-        for part in parts {
-            writer.bytes(part);
+        #[cfg(loom)]
+        self.ring.words.fill(word_index + 1, size / WORD_BYTES - 1, parts);
+        #[cfg(not(loom))]
+        // SAFETY: 1: `reserve` found these words free, outside of `head..tail`; the consumer loads the word at its `head`
+        // and, through it, records before `tail`, so it comes here only after the release store below. 2: slices of
+        // records borrow the consumer, whose `head` cannot pass them while they live; free words are in none.
+        unsafe {
+            self.ring.words.fill(word_index + 1, size / WORD_BYTES - 1, parts);
         }
-        writer.finish();
         // Relaxed: M2; published by the release below.
         self.ring.store_word(start + size as u64, 0, Ordering::Relaxed);
 

@@ -1,8 +1,9 @@
 //! A block of prefaulted memory made of 64-bit atomic words, and its two views: words for everyone, bytes for whoever is
 //! alone with them.
 //!
-//! Bytes lie in the words in memory order, so a byte view is the memory itself and nothing is converted. Stores go
-//! through [`WordWriter`], which joins the parts of a message into whole words.
+//! Bytes lie in the words in memory order, so a byte view is the memory itself and nothing is converted. Stores that
+//! others may see go through [`WordWriter`], which joins the parts of a message into whole words; who is alone with some
+//! words fills them as bytes.
 //!
 //! Under loom there is no memory behind the words, so the byte view is a copy that is never freed; a model run makes
 //! few of them. As loom never lets a load see a later store, it cannot show that bytes change under a byte view; so who
@@ -141,6 +142,34 @@ impl Words {
         // not conflict with reading.
         unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u8>(), len) }
     }
+
+    /// Copies `parts`, one behind the other, to the `len` words from `start` on. What the last word has beyond them is
+    /// left as it is.
+    ///
+    /// Cost: as moving the bytes; a [`WordWriter`], whose stores others may see, takes several times that.
+    ///
+    /// # Panics
+    /// If the words are not all inside the block, or the parts are longer than they.
+    ///
+    /// # Safety
+    /// 1. Until this thread publishes the words, no other thread loads from them or stores to them.
+    /// 2. No byte view of them is alive.
+    #[inline]
+    pub(super) unsafe fn fill(&self, start: usize, len: usize, parts: &[&[u8]]) {
+        let words = self.range(start, len);
+        let bytes = parts.iter().map(|part| part.len()).sum::<usize>();
+        assert!(bytes <= len * WORD_BYTES, "{bytes} bytes for {len} words");
+        let mut place = words.as_ptr().cast::<u8>().cast_mut();
+        for part in parts {
+            // SAFETY: `copy_nonoverlapping` asks for `part.len()` bytes to read at one side and to write at the other that
+            // do not overlap, and for no race. `place` has all parts before it behind it and room for this one and the
+            // rest (asserted above), inside `words`, which are of cells and so may be written through a shared reference.
+            // No view of them is alive (2), so `part` is not one; nobody else touches them (1).
+            unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), place, part.len()) };
+            // SAFETY: `add` asks for the result to be inside the same allocation or at its end: as above.
+            place = unsafe { place.add(part.len()) };
+        }
+    }
 }
 
 #[cfg(not(loom))]
@@ -151,6 +180,13 @@ const _: () =
 impl Words {
     fn range(&self, start: usize, len: usize) -> Vec<&AtomicU64> {
         (start..start + len).map(|index| self.word(index)).collect()
+    }
+
+    /// As the real one, word by word.
+    pub(super) fn fill(&self, start: usize, len: usize, parts: &[&[u8]]) {
+        let mut writer = self.writer(start, len);
+        parts.iter().for_each(|part| writer.bytes(part));
+        writer.finish();
     }
 
     /// As the real one, but a copy that lives for ever.
@@ -247,7 +283,15 @@ impl WordWriter<'_> {
     #[inline]
     fn store_all(&mut self, chunks: &[[u8; WORD_BYTES]]) {
         let (words, rest) = self.words.split_at(chunks.len());
-        for (word, chunk) in words.iter().zip(chunks) {
+        // Line by line: the compiler does not unroll loops over atomics by itself.
+        let (lines, last_words) = words.as_chunks::<LINE_WORDS>();
+        let (line_chunks, last_chunks) = chunks.as_chunks::<LINE_WORDS>();
+        for (line, chunks) in lines.iter().zip(line_chunks) {
+            for (word, chunk) in line.iter().zip(chunks) {
+                word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
+            }
+        }
+        for (word, chunk) in last_words.iter().zip(last_chunks) {
             word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
         }
         self.words = rest;
@@ -333,6 +377,23 @@ mod tests {
                 assert_eq!(unsafe { words.bytes(2, 90) }, &source[..90]);
             }
         }
+    }
+
+    #[test]
+    fn filled_words_hold_the_parts() {
+        let words = Words::new(8);
+        let parts: [&[u8]; 4] = [b"one ", b"", b"and", b" two"];
+        // SAFETY: 1, 2: this thread alone has the words, and no view of them.
+        unsafe { words.fill(2, 2, &parts) };
+        // SAFETY: 1, 2: nobody stores to the words any more.
+        assert_eq!(unsafe { words.bytes(2, 11) }, b"one and two");
+    }
+
+    #[test]
+    #[should_panic(expected = "17 bytes for 2 words")]
+    fn more_parts_than_words_are_refused() {
+        // SAFETY: 1, 2: nobody else has the words.
+        unsafe { Words::new(8).fill(0, 2, &[&[1; 9], &[2; 8]]) };
     }
 
     #[test]
