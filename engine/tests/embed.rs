@@ -127,6 +127,7 @@ fn the_window_of_a_client_is_bounded() {
     assert_eq!(pipeline.in_flight(), 3);
     drive_until(&mut driver, || pipeline.poll(1, |completion| assert_eq!(completion.tag, 0)) == 1);
     pipeline.submit(3, set(b"k", b"v")).unwrap();
+    pipeline.flush();
     assert!(driver.stop().digests_agree());
     assert_eq!(drain(&mut pipeline), [1, 2, 3]);
 }

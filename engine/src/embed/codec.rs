@@ -136,7 +136,15 @@ pub(super) struct Words<'a> {
     pub(super) rest: &'a [u8],
 }
 
-impl Words<'_> {
+impl<'a> Words<'a> {
+    /// Takes `len` bytes and what pads them to whole words.
+    #[inline]
+    pub(super) fn padded(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.rest.split_at_checked(len.next_multiple_of(8))?;
+        self.rest = rest;
+        Some(&bytes[..len])
+    }
+
     #[inline]
     pub(super) fn next(&mut self) -> Option<u64> {
         let (word, rest) = self.rest.split_first_chunk::<8>()?;

@@ -27,7 +27,8 @@ pub(super) struct Connector {
 /// Returns the two ends of a pipeline.
 pub(super) fn connect(connector: &Connector) -> (Port, Pipeline) {
     let bed = Arc::new(Bed::new(connector.poll));
-    connector.ends(Client::Thread(Arc::clone(&bed)), bed)
+    let (make_port, pipeline) = connector.ends(Arc::clone(&bed));
+    (make_port(Client::Thread(bed)), pipeline)
 }
 
 impl Connector {
@@ -35,17 +36,19 @@ impl Connector {
     pub(super) fn desk(&self) -> (Port, Handle) {
         let sleeper = Arc::new(Sleeper::new());
         let bed = Arc::new(Bed::new(self.poll));
-        let (mut port, pipeline) = self.ends(Client::Thread(Arc::clone(&bed)), bed);
+        let (make_port, pipeline) = self.ends(bed);
         let shared = Arc::new(DeskShared::new(pipeline, Arc::clone(&sleeper), self.poll));
-        port.client = Client::Desk { sleeper, desk: Arc::downgrade(&shared) };
+        let port = make_port(Client::Desk { sleeper, desk: Arc::downgrade(&shared) });
         (port, Handle::new(shared))
     }
 
-    fn ends(&self, client: Client, bed: Arc<Bed>) -> (Port, Pipeline) {
+    /// Returns a pipeline whose thread sleeps in `bed`, and what makes its port once it is known whom that is to wake.
+    fn ends(&self, bed: Arc<Bed>) -> (impl FnOnce(Client) -> Port + use<>, Pipeline) {
         let (request_outlet, request_inlet) = link(self.ring_bytes);
         let (reply_outlet, reply_inlet) = link((self.in_flight_max * COMPLETION_BYTES).next_power_of_two());
         let side = Arc::new(Side::default());
-        let port = Port::new(request_inlet, reply_outlet, Arc::clone(&side), client);
+        let side_inside = Arc::clone(&side);
+        let make_port = move |client| Port::new(request_inlet, reply_outlet, side_inside, client);
         let parts = Parts {
             requests: request_outlet,
             replies: reply_inlet,
@@ -55,6 +58,6 @@ impl Connector {
             map: self.map,
             in_flight_max: self.in_flight_max,
         };
-        (port, Pipeline::new(parts))
+        (make_port, Pipeline::new(parts))
     }
 }

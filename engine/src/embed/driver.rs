@@ -15,7 +15,7 @@
 //! read under a lease that has run out; here nobody can take over, because the replicas live and pause together.
 //!
 //! # Bounds
-//! A turn takes at most [`REQUESTS_PER_TURN`] requests of each port and [`ANSWERS_PER_TURN`] messages of each follower.
+//! A turn takes at most [`BATCHES_PER_TURN`] batches of requests of each port and [`ANSWERS_PER_TURN`] messages of each follower.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -30,15 +30,15 @@ use super::handle::Handle;
 use super::idle::Bed;
 use super::link::{Inlet, Outlet};
 use super::pipeline::{Pipeline, time_left};
-use super::port::{Port, read_request};
+use super::port::{Incoming, Port, read_requests};
 use crate::engine::{Engine, Input};
 use crate::group::{GroupState, Level, Request};
 use crate::ids::{LogIndex, NodeId, ReplicaId};
 use crate::output::{Output, Token};
 use crate::time::Instant;
 
-/// Requests of one port that a turn takes.
-const REQUESTS_PER_TURN: usize = 256;
+/// Batches of requests of one port that a turn takes.
+const BATCHES_PER_TURN: usize = 2;
 /// Messages of one follower that a turn takes.
 const ANSWERS_PER_TURN: usize = 256;
 /// Turns between two looks at what rarely changes: the inbox, clients that are gone.
@@ -315,13 +315,9 @@ impl Driver {
         }
         let Self { engine, ports, .. } = self;
         for (number, port) in ports.iter_mut().enumerate() {
-            let Some(port) = port else { continue };
-            if !port.backlog.is_empty() {
-                continue;
-            }
+            let Some(port) = port.as_mut().filter(|port| port.is_served()) else { continue };
             let Port { requests, taken, .. } = port;
-            requests.poll(REQUESTS_PER_TURN, |record| {
-                let incoming = read_request(record).expect("pipelines write requests");
+            let mut handle = |incoming: Incoming<'_>| {
                 // Behind a write of the same client, a read waits for all that is in the log.
                 let after = if !incoming.is_write && taken.writes > 0 { LogIndex(u64::MAX) } else { LogIndex(0) };
                 taken.all += 1;
@@ -335,7 +331,8 @@ impl Driver {
                     after,
                 };
                 let _ = engine.handle(now, Input::Request(request));
-            });
+            };
+            requests.poll(BATCHES_PER_TURN, |record| read_requests(record, &mut handle));
         }
     }
 
@@ -369,12 +366,7 @@ impl Driver {
                 let _ = engine.handle(now, Input::PeerBusy(peer.replica));
             }
         }
-        for port in ports.iter_mut().flatten() {
-            if !port.backlog.is_empty() {
-                port.flush_backlog();
-            }
-            port.wake();
-        }
+        ports.iter_mut().flatten().for_each(Port::end_turn);
     }
 
     // ---- rarely ----
@@ -391,8 +383,7 @@ impl Driver {
         }
         for place in &mut self.ports {
             if let Some(port) = place {
-                port.flush_backlog();
-                port.wake();
+                port.end_turn();
                 if port.is_over() {
                     *place = None;
                 }

@@ -87,12 +87,9 @@ impl Handle {
             self.shared.leave(desk);
             return Err(SubmitError::Busy);
         };
-        let submitted = desk.pipeline.submit(place, command);
+        let submitted = desk.pipeline.submit_at_once(place, command);
         match submitted {
-            Ok(()) => {
-                desk.pipeline.flush();
-                desk.places[place as usize] = Place::Waiting(None);
-            }
+            Ok(()) => desk.places[place as usize] = Place::Waiting(None),
             Err(_) => desk.free.push(place),
         }
         self.shared.leave(desk);

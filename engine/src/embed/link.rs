@@ -22,7 +22,7 @@ type Aside = Arc<Mutex<VecDeque<Vec<u8>>>>;
 pub(super) fn link(ring_bytes: usize) -> (Outlet, Inlet) {
     let (producer, consumer) = mailbox::channel(ring_bytes);
     let aside = Aside::default();
-    (Outlet { producer, aside: Arc::clone(&aside) }, Inlet { consumer, aside })
+    (Outlet { producer, aside: Arc::clone(&aside) }, Inlet { consumer, aside, current: None })
 }
 
 /// The link has no room for a record now.
@@ -81,10 +81,13 @@ impl Outlet {
 pub(super) struct Inlet {
     consumer: Consumer,
     aside: Aside,
+    /// The record that was peeked at, if it came on the heap.
+    current: Option<Vec<u8>>,
 }
 
 impl Inlet {
-    /// Hands up to `records_max` records to `handle`, oldest first; returns how many.
+    /// Hands up to `records_max` records to `handle`, oldest first; returns how many. Not to be mixed with
+    /// [`Inlet::peek`].
     #[inline]
     pub(super) fn poll(&mut self, records_max: usize, mut handle: impl FnMut(&[u8])) -> usize {
         let aside = &self.aside;
@@ -96,6 +99,28 @@ impl Inlet {
                 handle(record);
             }
         })
+    }
+
+    /// Returns the oldest record, which stays until [`Inlet::advance`].
+    #[inline]
+    pub(super) fn peek(&mut self) -> Option<&[u8]> {
+        let Self { consumer, aside, current } = self;
+        if let Some(record) = current {
+            return Some(record);
+        }
+        let record = consumer.peek()?;
+        if !record.is_empty() {
+            return Some(record);
+        }
+        let record = aside.lock().pop_front().expect("put there before the empty record");
+        Some(current.insert(record))
+    }
+
+    /// Gives the record that was last peeked at back.
+    #[inline]
+    pub(super) fn advance(&mut self) {
+        self.current = None;
+        self.consumer.advance();
     }
 
     /// Whether there is no record at the moment.
@@ -125,6 +150,19 @@ mod tests {
         assert_eq!(inlet.poll(9, |record| got.push(record.to_vec())), 3);
         assert_eq!(got, [b"a".to_vec(), long, b"b".to_vec()]);
         assert!(inlet.is_empty() && outlet.is_drained());
+    }
+
+    #[test]
+    fn a_record_that_is_peeked_at_stays() {
+        let (mut outlet, mut inlet) = link(256);
+        outlet.push(&[&[7; 1000]]).unwrap();
+        outlet.push(&[b"b"]).unwrap();
+        assert_eq!(inlet.peek(), Some(&[7; 1000][..]));
+        assert_eq!(inlet.peek(), Some(&[7; 1000][..]));
+        inlet.advance();
+        assert_eq!(inlet.peek(), Some(&b"b"[..]));
+        inlet.advance();
+        assert_eq!(inlet.peek(), None);
     }
 
     #[test]

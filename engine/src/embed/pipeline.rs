@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use thiserror::Error;
 
+use super::codec::Words;
 use super::idle::Bed;
 use super::link::{Inlet, Outlet};
-use super::port::{Side, push_request, read_completion};
+use super::port::{BATCH_BYTES, RequestHead, Side, push_request, read_completion};
 use crate::ids::EntryId;
 use crate::machine::answer::Answer;
 use crate::machine::command::{Command, CommandError};
@@ -53,8 +54,12 @@ pub struct Pipeline {
     tags: Box<[u32]>,
     submitted: u64,
     completed: u64,
-    /// Something was submitted since the leader was last woken.
-    is_unflushed: bool,
+    /// Requests that are not in the ring yet.
+    batch: Vec<u8>,
+    /// Bytes of the oldest record of completions that were handed out.
+    read_bytes: usize,
+    /// That record, once the leader is gone and nothing is in the ring.
+    late: Vec<u8>,
 }
 
 /// What a [`Pipeline`] is made of.
@@ -135,45 +140,64 @@ impl Pipeline {
     pub(super) fn new(parts: Parts) -> Self {
         let Parts { requests, replies, side, leader, bed, map, in_flight_max } = parts;
         let tags = vec![0; in_flight_max].into_boxed_slice();
-        Self { requests, replies, side, leader, bed, map, tags, submitted: 0, completed: 0, is_unflushed: false }
+        let batch = Vec::with_capacity(BATCH_BYTES);
+        Self {
+            requests,
+            replies,
+            side,
+            leader,
+            bed,
+            map,
+            tags,
+            submitted: 0,
+            completed: 0,
+            batch,
+            read_bytes: 0,
+            late: Vec::new(),
+        }
     }
 
     /// Submits a command; its completion carries `tag`, which need not be unique.
     ///
-    /// The leader may not look at it before the next [`Pipeline::flush`], which [`Pipeline::poll`] and
-    /// [`Pipeline::wait`] include.
+    /// The leader may not see it before the next [`Pipeline::flush`], which [`Pipeline::poll`] and [`Pipeline::wait`]
+    /// include: until then commands are collected, because one record for many costs less than one for each.
     ///
-    /// Cost: copies the command once, no allocation unless it is longer than a quarter of the ring.
+    /// Cost: copies the command twice, no allocation unless it is longer than a batch (16 KiB).
     ///
     /// # Errors
     /// `Busy`: take completions, then try again. `Malformed`: such a command can never be executed. `Stopped`: nobody
     /// is there. In all cases nothing was submitted.
     #[inline]
     pub fn submit(&mut self, tag: u32, command: Command<'_>) -> Result<(), SubmitError> {
-        if self.in_flight() == self.tags.len() {
-            return Err(SubmitError::Busy);
+        let head = self.check(tag, &command)?;
+        if self.batch.len() + head.len > BATCH_BYTES {
+            if !self.push_batch() {
+                return Err(SubmitError::Busy);
+            }
+            if head.len > BATCH_BYTES {
+                return self.push_alone(&head, tag, &command);
+            }
         }
-        command.validate().map_err(SubmitError::Malformed)?;
-        if self.requests.is_abandoned() {
-            return Err(SubmitError::Stopped);
-        }
-        let slot = slot_of(command.routing_key());
-        let group = self.map.group_of(slot);
-        if push_request(&mut self.requests, tag, group, slot, &command).is_err() {
-            return Err(SubmitError::Busy);
-        }
-        let place = self.place(self.submitted);
-        self.tags[place] = tag;
-        self.submitted += 1;
-        self.is_unflushed = true;
+        push_request(&mut self.batch, &head, &command);
+        self.note(tag);
         Ok(())
     }
 
-    /// Makes sure that the leader looks at what was submitted.
+    /// As [`Pipeline::submit`], into the ring at once.
+    #[inline]
+    pub(super) fn submit_at_once(&mut self, tag: u32, command: Command<'_>) -> Result<(), SubmitError> {
+        let head = self.check(tag, &command)?;
+        if !self.push_batch() {
+            return Err(SubmitError::Busy);
+        }
+        self.push_alone(&head, tag, &command)
+    }
+
+    /// Makes sure that the leader looks at what was submitted. If the ring is full, the next call goes on.
     #[inline]
     pub fn flush(&mut self) {
-        if core::mem::take(&mut self.is_unflushed) {
-            self.leader.wake();
+        if !self.batch.is_empty() {
+            self.push_batch();
         }
     }
 
@@ -183,9 +207,7 @@ impl Pipeline {
     #[inline]
     pub fn poll(&mut self, max: usize, mut handle: impl FnMut(Completion<'_>)) -> usize {
         self.flush();
-        let Self { replies, side, .. } = self;
-        let count = replies.poll(max, |record| handle(read(record, side)));
-        self.completed += count as u64;
+        let count = self.poll_ring(max, &mut handle);
         if count == 0 && self.in_flight() > 0 && self.requests.is_abandoned() {
             return self.poll_closed(max, handle);
         }
@@ -229,21 +251,91 @@ impl Pipeline {
         !self.replies.is_empty() || self.requests.is_abandoned()
     }
 
+    /// Checks what can be checked here, and encodes the head.
+    #[inline]
+    fn check(&self, tag: u32, command: &Command<'_>) -> Result<RequestHead, SubmitError> {
+        if self.in_flight() == self.tags.len() {
+            return Err(SubmitError::Busy);
+        }
+        command.validate().map_err(SubmitError::Malformed)?;
+        if self.requests.is_abandoned() {
+            return Err(SubmitError::Stopped);
+        }
+        let slot = slot_of(command.routing_key());
+        Ok(RequestHead::new(tag, self.map.group_of(slot), slot, command))
+    }
+
+    /// Puts the batch into the ring; returns whether it is empty now.
+    fn push_batch(&mut self) -> bool {
+        if self.batch.is_empty() {
+            return true;
+        }
+        let is_pushed = self.requests.push(&[&self.batch]).is_ok();
+        if is_pushed {
+            self.batch.clear();
+            self.leader.wake();
+        }
+        is_pushed
+    }
+
+    /// Puts one request into the ring; the batch must be empty.
+    fn push_alone(&mut self, head: &RequestHead, tag: u32, command: &Command<'_>) -> Result<(), SubmitError> {
+        let padding = &[0; 8][..head.len - head.bytes.len() - command.key.len() - command.value.len()];
+        let parts = [&head.bytes, command.key, command.value, padding];
+        self.requests.push(&parts).map_err(|_| SubmitError::Busy)?;
+        self.leader.wake();
+        self.note(tag);
+        Ok(())
+    }
+
+    /// Notes that a request was submitted.
+    #[inline]
+    fn note(&mut self, tag: u32) {
+        let place = self.place(self.submitted);
+        self.tags[place] = tag;
+        self.submitted += 1;
+    }
+
+    #[inline]
+    fn poll_ring(&mut self, max: usize, handle: &mut impl FnMut(Completion<'_>)) -> usize {
+        let Self { replies, side, read_bytes, .. } = self;
+        let mut count = 0;
+        while count < max {
+            let Some(record) = replies.peek() else { break };
+            let mut words = Words { rest: &record[*read_bytes..] };
+            while count < max && !words.rest.is_empty() {
+                handle(read(&mut words, side));
+                count += 1;
+            }
+            if words.rest.is_empty() {
+                *read_bytes = 0;
+                replies.advance();
+            } else {
+                *read_bytes = record.len() - words.rest.len();
+            }
+        }
+        self.completed += count as u64;
+        count
+    }
+
     /// As `poll`, from a leader that is gone: what it left, then what it never took.
     #[cold]
     fn poll_closed(&mut self, max: usize, mut handle: impl FnMut(Completion<'_>)) -> usize {
-        let Self { replies, side, .. } = self;
-        let mut count = replies.poll(max, |record| handle(read(record, side)));
-        while count < max {
-            let Some(record) = self.side.take_late() else { break };
-            handle(read(&record, &self.side));
-            count += 1;
-        }
-        self.completed += count as u64;
+        let mut count = self.poll_ring(max, &mut handle);
         while count < max && self.in_flight() > 0 {
-            // All that was taken is completed: what is left was submitted last.
-            let tag = self.tags[self.place(self.completed)];
-            handle(Completion { tag, result: Err(RequestError::Stopped) });
+            if self.late.len() == self.read_bytes {
+                (self.late, self.read_bytes) = (self.side.take_late().unwrap_or_default(), 0);
+            }
+            let completion = if self.late.is_empty() {
+                // All that was taken is completed: what is left was submitted last.
+                Completion { tag: self.tags[self.place(self.completed)], result: Err(RequestError::Stopped) }
+            } else {
+                let mut words = Words { rest: &self.late[self.read_bytes..] };
+                let completion = read(&mut words, &self.side);
+                self.read_bytes = self.late.len() - words.rest.len();
+                completion
+            };
+            handle(completion);
             self.completed += 1;
             count += 1;
         }
@@ -257,8 +349,8 @@ impl Pipeline {
 }
 
 #[inline]
-fn read<'a>(record: &'a [u8], side: &Side) -> Completion<'a> {
-    read_completion(record, side).expect("completions are written by the leader's port")
+fn read<'a>(words: &mut Words<'a>, side: &Side) -> Completion<'a> {
+    read_completion(words, side).expect("completions are written by the leader's port")
 }
 
 /// Returns how long it is until `deadline`; `None` if that has come.
