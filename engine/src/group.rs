@@ -186,7 +186,14 @@ impl Group {
         }
     }
 
-    /// Does what was put off to the end of the turn: one append for each peer, one acknowledgement.
+    /// Sends what a peer waits for and what depends on nothing else: acknowledgements.
+    pub(crate) fn flush(&mut self, shared: &mut Shared) {
+        if let Role::Follower(follower) = &mut self.role {
+            follower.flush_ack(shared, self.config.group, self.promise);
+        }
+    }
+
+    /// Does what was put off to the end of the turn: one append for each peer, one acknowledgement, applying.
     pub(crate) fn end_turn(&mut self, shared: &mut Shared, now: Instant) {
         self.is_dirty = false;
         match &mut self.role {
@@ -194,8 +201,18 @@ impl Group {
                 let mut leading = Leading { config: &self.config, replica: &mut self.replica, leader };
                 leading.end_turn(shared, now, self.position);
             }
-            Role::Follower(follower) => follower.flush_ack(shared, self.config.group, self.promise),
+            Role::Follower(_) => {
+                self.flush(shared);
+                self.apply_committed(shared);
+            }
         }
+    }
+
+    /// Applies what is committed, as a follower: it answers no one, so it can wait until acknowledgements are sent.
+    pub(crate) fn apply_committed(&mut self, shared: &mut Shared) {
+        let used_before = self.replica.kv.used_bytes();
+        self.replica.apply_silently(&shared.pool, self.replica.commit);
+        shared.used_bytes = (shared.used_bytes + self.replica.kv.used_bytes()).saturating_sub(used_before);
     }
 
     /// Does what time asks for: deadlines, expiries, notices, probes.
@@ -221,9 +238,7 @@ impl Group {
         if last < first {
             return Some(&[]);
         }
-        let mut slices = self.replica.log.slices(pool, first..=last, usize::MAX);
-        let slice = slices.next()?;
-        (slices.yielded_through() == last).then_some(slice)
+        self.replica.log.bytes(pool, first..=last)
     }
 
     /// Marks the group as having something to do at the end of the turn; returns whether it was unmarked.

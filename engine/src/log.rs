@@ -416,6 +416,33 @@ impl Log {
         Slices::new(pool, self.pages.range(page..), first..=last, max_bytes)
     }
 
+    /// Returns the last of the entries `first ..= last` that lie in the page of `first` and together take at most
+    /// `max_bytes`, at least `first`; and how many bytes these are.
+    ///
+    /// Cost: O(1) if they are the last ones of their page and fit, O(log entries per page) else.
+    ///
+    /// # Panics
+    /// If the range is empty or not all of it is in the log.
+    #[must_use]
+    pub(crate) fn piece(&self, pool: &Pool, range: RangeInclusive<LogIndex>, max_bytes: usize) -> (LogIndex, usize) {
+        let (first, last) = range.into_inner();
+        assert!(first <= last, "a piece of nothing, {first} through {last}");
+        assert!(last <= self.last.index, "a piece through {last} of a log through {}", self.last);
+        let page = &self.pages[self.page_of(first).expect("the range begins inside the log")];
+        let through = page.last_within(pool, first, max_bytes).max(first).min(last);
+        (through, page.offset(pool, through.next()) - page.offset(pool, first))
+    }
+
+    /// Returns the bytes of the entries `first ..= last` if they are in the log and in one page.
+    ///
+    /// Cost: O(1) in the last page.
+    #[must_use]
+    pub(crate) fn bytes<'a>(&self, pool: &'a Pool, range: RangeInclusive<LogIndex>) -> Option<&'a [u8]> {
+        let (first, last) = range.into_inner();
+        let page = &self.pages[self.page_of(first)?];
+        (first <= last && last <= page.last()).then(|| page.bytes_between(pool, first, last))
+    }
+
     /// Checks the invariants that can be checked from inside. Cost: O(entries).
     ///
     /// # Panics

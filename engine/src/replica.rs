@@ -178,7 +178,7 @@ pub(crate) fn apply(kv: &mut Kv, entry: &Entry<'_>, answer: &mut AnswerSink<'_>)
         EntryKind::Command => {
             // Checked where it entered the cluster, covered by checksums since: if it does not decode, we are wrong.
             let command = Command::decode(entry.body()).expect("entries hold checked commands");
-            kv.apply(Moment { time: entry.time() }, &command, answer);
+            kv.apply_in(entry.slot(), Moment { time: entry.time() }, &command, answer);
         }
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! # Time and units
 //! Deadlines are on the leader's monotonic clock, counted from when it received the request. All writes of a group wait
-//! equally long, so their deadlines are in the order of the ring.
+//! equally long, and so do all reads, so their deadlines are in the order in which they came.
 //!
 //! # Bounds
 //! The engine counts the waiters of all its groups and refuses with `OVERLOAD` before one is added here.
@@ -156,9 +156,18 @@ impl WaitingList {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let writes = self.writes.front().map(|waiter| waiter.deadline);
-        let reads = self.reads.iter().map(|read| read.deadline).min();
+        let reads = self.reads.front().map(|read| read.deadline);
         let acks = self.acks.iter().map(|waiter| waiter.deadline).min();
-        [writes, reads, acks].into_iter().flatten().min()
+        earlier(earlier(writes, reads), acks)
+    }
+}
+
+/// Returns the earlier of two points in time, if there is one.
+pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, None) => one,
+        (None, other) => other,
     }
 }
 

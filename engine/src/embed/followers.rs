@@ -9,7 +9,7 @@ use super::link::{Inlet, Outlet};
 use crate::engine::{Engine, Input};
 use crate::ids::{NodeId, ReplicaId};
 use crate::message::Message;
-use crate::output::Output;
+use crate::output::{Output, Outputs};
 use crate::time::Instant;
 
 /// Records that one replica handles before it answers and the other has its turn.
@@ -45,8 +45,9 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Handles what the leader has sent; returns whether there was anything.
-    fn turn(&mut self) -> bool {
+    /// Handles what the leader has sent; returns whether there was anything. The leader gets its answer before what is
+    /// committed is applied.
+    fn turn(&mut self, leader_bed: &Bed) -> bool {
         let Self { leader, engine, inlet, outlet, now, .. } = self;
         let count = inlet.poll(RECORDS_PER_TURN, |record| {
             let envelope = codec::read(record, *leader).expect("links carry what the codec wrote");
@@ -59,13 +60,19 @@ impl Follower {
         if count == 0 && !engine.has_work() {
             return false;
         }
-        for output in engine.end_turn(*now) {
-            if let Output::Send { group, epoch, message, .. } = output {
-                // If there is no room it is lost: the leader asks again.
-                let _ = codec::push(outlet, group, epoch, &message);
-            }
-        }
+        perform(engine.flush(), outlet);
+        leader_bed.wake();
+        perform(engine.end_turn(*now), outlet);
         true
+    }
+}
+
+fn perform(outputs: Outputs<'_>, outlet: &mut Outlet) {
+    for output in outputs {
+        if let Output::Send { group, epoch, message, .. } = output {
+            // If there is no room it is lost: the leader asks again.
+            let _ = codec::push(outlet, group, epoch, &message);
+        }
     }
 }
 
@@ -106,10 +113,7 @@ impl Followers {
     fn turn(&mut self) -> bool {
         let mut has_worked = false;
         for replica in &mut self.replicas {
-            if replica.turn() {
-                has_worked = true;
-                self.leader_bed.wake();
-            }
+            has_worked |= replica.turn(&self.leader_bed);
         }
         has_worked
     }

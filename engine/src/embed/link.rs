@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn both_ways_are_bounded() {
-        let (mut outlet, mut inlet) = link(4096);
+        let (mut outlet, mut inlet) = link(2048);
         for _ in 0..ASIDE_MAX {
             outlet.push(&[&[0; 2000]]).unwrap();
         }

@@ -145,10 +145,13 @@ impl Group {
                 } else {
                     last
                 };
-                let used_before = replica.kv.used_bytes();
                 replica.advance_commit(append.commit.min(matched));
-                replica.apply_silently(&shared.pool, replica.commit);
-                shared.used_bytes = (shared.used_bytes + replica.kv.used_bytes()).saturating_sub(used_before);
+                // What is live is applied at the end of the turn, behind the acknowledgement, for which the leader waits.
+                if stream != StreamId::LIVE {
+                    let used_before = replica.kv.used_bytes();
+                    replica.apply_silently(&shared.pool, replica.commit);
+                    shared.used_bytes = (shared.used_bytes + replica.kv.used_bytes()).saturating_sub(used_before);
+                }
                 // One acknowledgement for all appends of a turn: they come in order, so the last one says it all.
                 follower.ack = Some((from, Ack { stream, matched, sent: append.sent }));
             }

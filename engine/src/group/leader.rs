@@ -30,7 +30,7 @@ use crate::replication::progress::{Peer, Progress, SnapshotSend};
 use crate::replication::quorum::nth_largest;
 use crate::slots::slot_of;
 use crate::time::{Instant, LogTime, nanos};
-use crate::waiting::WaitingList;
+use crate::waiting::{WaitingList, earlier};
 
 use super::{Leading, Level, Request, Shared, Submitted, broken_limit};
 
@@ -125,7 +125,7 @@ impl Leader {
         let expiry = replica.kv.next_deadline().filter(|_| !is_expiring).and_then(|at| self.instant_of(at));
         let owed = self.peers.iter().filter(|peer| peer.owes_answer()).map(|peer| peer.heard).min();
         let probe = owed.map(|heard| heard.saturating_add(settings.probe_after));
-        [self.waiting.next_deadline(), expiry, self.notice_due, probe].into_iter().flatten().min()
+        earlier(earlier(self.waiting.next_deadline(), expiry), earlier(self.notice_due, probe))
     }
 }
 
@@ -165,10 +165,12 @@ impl Leading<'_> {
     }
 
     fn check_serving(&self) -> Result<(), Refusal> {
-        let group = self.config.group;
-        let need = self.config.write_quorum;
-        let have = self.leader.reachable();
-        match &self.leader.status {
+        let status = &self.leader.status;
+        if let Status::Serving = status {
+            return Ok(());
+        }
+        let (group, have, need) = (self.config.group, self.leader.reachable(), self.config.write_quorum);
+        match status {
             Status::Serving => Ok(()),
             Status::Proposing { .. } => Err(Refusal::NoQuorum { group, have, need }),
             Status::Founding(founding) => match founding.verdict(self.config.members.len(), need) {
@@ -527,7 +529,10 @@ impl Leading<'_> {
 
     pub(super) fn end_turn(&mut self, shared: &mut Shared, now: Instant, position: usize) {
         self.try_found(shared, now);
-        self.advance_commit(shared);
+        // Acknowledgements have advanced it as they came; without any, the leader's own copy may be enough.
+        if self.config.write_quorum == 1 {
+            self.advance_commit(shared);
+        }
         self.serve_reads(shared, now);
         let wants_lease = core::mem::take(&mut self.leader.wants_lease);
         let mut is_behind = false;
@@ -619,9 +624,7 @@ impl Leading<'_> {
             let peer = &mut self.leader.peers[peer];
             let window = peer.window_left(shared.settings.window_bytes).min(shared.settings.append_bytes_max);
             let (Some(to), true) = (peer.replica(), window > 0) else { break };
-            let mut slices = self.replica.log.slices(&shared.pool, next..=last, window);
-            let Some(slice) = slices.next() else { break };
-            let (bytes, through) = (slice.len(), slices.yielded_through());
+            let (through, bytes) = self.replica.log.piece(&shared.pool, next..=last, window);
             let prev = EntryId { epoch, index: next.previous() };
             let frame = AppendFrame { prev, commit: self.replica.commit, sent: now, last: through };
             shared.outputs.append(to, position, self.config.epoch, stream, frame);

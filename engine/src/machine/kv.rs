@@ -53,8 +53,9 @@ pub struct Kv {
 pub(crate) struct Item {
     pub(crate) value: Value,
     pub(crate) deadline: Option<LogTime>,
-    /// What this key adds to the digest of the group.
+    /// What this key adds to the digest of the group, and the hash of the key alone, which is part of that.
     digest: u64,
+    key_digest: u64,
     /// What this key adds to the used bytes.
     bytes: usize,
 }
@@ -154,8 +155,13 @@ impl Kv {
 
     /// Applies a committed write.
     pub fn apply(&mut self, moment: Moment, command: &Command<'_>, answer: &mut AnswerSink<'_>) {
+        self.apply_in(slot_of(command.routing_key()), moment, command, answer);
+    }
+
+    /// Applies a committed write whose keys are in `slot`.
+    pub(crate) fn apply_in(&mut self, slot: Slot, moment: Moment, command: &Command<'_>, answer: &mut AnswerSink<'_>) {
         match command.op {
-            Op::Set => strings::set(self, moment, command, answer),
+            Op::Set => strings::set(self, slot, moment, command, answer),
             Op::SetMany => strings::set_many(self, command, answer),
             Op::SetRange => strings::set_range(self, command, answer),
             Op::Append => strings::append(self, command, answer),
@@ -265,7 +271,8 @@ impl Kv {
         for (slot, table) in self.slots_and_tables() {
             for (key, item) in table {
                 assert_eq!(slot_of(key.as_bytes()), slot, "I1: {key:?} lies in the table of another slot");
-                assert_eq!(item.digest, digest_of(key.as_bytes(), item), "I1: digest of {key:?}");
+                let key_digest = rapidhash_v3_seeded(key.as_bytes(), &DIGEST_SECRETS);
+                assert_eq!((item.key_digest, item.digest), (key_digest, digest_of(item)), "I1: digest of {key:?}");
                 sums.0 = sums.0.wrapping_add(item.digest);
                 sums.1 += 1;
                 sums.2 += item.bytes;
@@ -326,12 +333,17 @@ impl Kv {
         }
     }
 
-    /// Sets `key` to a text, in place where there is one. Clears the deadline unless `keep_deadline`.
+    /// Sets `key` to a text, in place where there is one, with this deadline or none.
     pub(crate) fn put_text(&mut self, key: &[u8], text: &[u8], deadline: Option<LogTime>) {
+        self.put_text_in(slot_of(key), key, text, deadline);
+    }
+
+    /// As [`Kv::put_text`], for a key that is known to be in `slot`.
+    pub(crate) fn put_text_in(&mut self, slot: Slot, key: &[u8], text: &[u8], deadline: Option<LogTime>) {
+        debug_assert_eq!(slot, slot_of(key), "the leader's host computed another slot");
         if !self.covers(key) {
             return;
         }
-        let slot = slot_of(key);
         let position = self.position(slot);
         if let Some(item) = self.tables[position].get_mut(key) {
             if let Value::Text(old) = &mut item.value {
@@ -341,7 +353,7 @@ impl Kv {
                 item.value = Value::Text(text.to_vec());
             }
             let before = core::mem::replace(&mut item.deadline, deadline);
-            let (digest, bytes) = (digest_of(key, item), KEY_OVERHEAD_BYTES + key.len() + item.value.len_bytes());
+            let (digest, bytes) = (digest_of(item), KEY_OVERHEAD_BYTES + key.len() + item.value.len_bytes());
             self.digest = self.digest.wrapping_sub(item.digest).wrapping_add(digest);
             self.used_bytes = self.used_bytes - item.bytes + bytes;
             (item.digest, item.bytes) = (digest, bytes);
@@ -360,8 +372,9 @@ impl Kv {
         }
         let slot = slot_of(key);
         let position = self.position(slot);
-        let mut item = Item { value, deadline, digest: 0, bytes: 0 };
-        item.digest = digest_of(key, &item);
+        let key_digest = rapidhash_v3_seeded(key, &DIGEST_SECRETS);
+        let mut item = Item { value, deadline, digest: 0, key_digest, bytes: 0 };
+        item.digest = digest_of(&item);
         item.bytes = KEY_OVERHEAD_BYTES + key.len() + item.value.len_bytes();
         self.digest = self.digest.wrapping_add(item.digest);
         self.used_bytes += item.bytes;
@@ -387,7 +400,7 @@ impl Kv {
     pub(crate) fn settle(&mut self, key: &[u8]) {
         let position = self.position(slot_of(key));
         let Some(item) = self.tables[position].get_mut(key) else { return };
-        let (digest, bytes) = (digest_of(key, item), KEY_OVERHEAD_BYTES + key.len() + item.value.len_bytes());
+        let (digest, bytes) = (digest_of(item), KEY_OVERHEAD_BYTES + key.len() + item.value.len_bytes());
         self.digest = self.digest.wrapping_sub(item.digest).wrapping_add(digest);
         self.used_bytes = self.used_bytes - item.bytes + bytes;
         (item.digest, item.bytes) = (digest, bytes);
@@ -590,15 +603,14 @@ fn deadline_from(time: i64) -> LogTime {
 
 /// Returns what one key adds to the digest: a hash of key, type, value and deadline. The integer form of a string
 /// counts as its text, so that it does not matter how a value came about.
-fn digest_of(key: &[u8], item: &Item) -> u64 {
-    let key = rapidhash_v3_seeded(key, &DIGEST_SECRETS);
+fn digest_of(item: &Item) -> u64 {
     let content = match &item.value {
         Value::Text(text) => rapidhash_v3_seeded(text, &DIGEST_SECRETS),
         Value::Integer(number) => strings::with_decimal(*number, |text| rapidhash_v3_seeded(text, &DIGEST_SECRETS)),
         Value::Hash(fields) => !fields.digest(),
     };
     let mut words = [0; 24];
-    words[..8].copy_from_slice(&key.to_le_bytes());
+    words[..8].copy_from_slice(&item.key_digest.to_le_bytes());
     words[8..16].copy_from_slice(&content.to_le_bytes());
     words[16..].copy_from_slice(&item.deadline.map_or(0, |deadline| deadline.0).to_le_bytes());
     rapidhash_v3_seeded(&words, &DIGEST_SECRETS)

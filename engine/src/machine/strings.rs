@@ -5,6 +5,7 @@ use core::fmt::Write as _;
 use super::answer::AnswerSink;
 use super::command::{Command, Flags, items};
 use super::kv::{Item, Kv, Moment, Value, deadline_after};
+use crate::ids::Slot;
 
 /// Largest string the state machine makes, in bytes: the same on every replica, whatever limits a node is configured
 /// with. Leaders refuse earlier.
@@ -120,10 +121,10 @@ pub(super) fn get_range(kv: &Kv, command: &Command<'_>, answer: &mut AnswerSink<
     });
 }
 
-pub(super) fn set(kv: &mut Kv, moment: Moment, command: &Command<'_>, answer: &mut AnswerSink<'_>) {
+pub(super) fn set(kv: &mut Kv, slot: Slot, moment: Moment, command: &Command<'_>, answer: &mut AnswerSink<'_>) {
     // By far the most writes are these; they need no look at what is there.
     if command.flags == Flags::default() {
-        kv.put_text(command.key, command.value, None);
+        kv.put_text_in(slot, command.key, command.value, None);
         return answer.ok();
     }
     let item = kv.item(command.key);
@@ -153,7 +154,7 @@ pub(super) fn set(kv: &mut Kv, moment: Moment, command: &Command<'_>, answer: &m
     if deadline.is_some_and(|deadline| deadline <= moment.time) {
         kv.remove(command.key);
     } else {
-        kv.put_text(command.key, command.value, deadline);
+        kv.put_text_in(slot, command.key, command.value, deadline);
     }
     if !wants_old {
         answer.ok();

@@ -16,17 +16,21 @@ use crate::config::MEMBERS_MAX;
 /// If there are too many values, or fewer than `nth`, or `nth` is 0.
 #[must_use]
 pub fn nth_largest(values: impl IntoIterator<Item = u64>, nth: usize) -> u64 {
+    // Descending. Each value goes where it belongs at once: for the few there are, that is less than sorting costs.
     let mut sorted = [0; MEMBERS_MAX];
     let mut len = 0;
     for value in values {
         assert!(len < MEMBERS_MAX, "more than {MEMBERS_MAX} voters");
-        sorted[len] = value;
+        let mut place = len;
+        while place > 0 && sorted[place - 1] < value {
+            sorted[place] = sorted[place - 1];
+            place -= 1;
+        }
+        sorted[place] = value;
         len += 1;
     }
     assert!((1..=len).contains(&nth), "value {nth} of {len}");
-    let sorted = &mut sorted[..len];
-    sorted.sort_unstable();
-    sorted[len - nth]
+    sorted[nth - 1]
 }
 
 /// Returns how many members must be heard before a takeover, so that any write quorum meets them.

@@ -15,6 +15,10 @@
 //! record, and writes nothing into the ring. A record that does not fit before the end of the ring goes to the beginning;
 //! the word it leaves behind says PADDING, is stored last, and so publishes both.
 //!
+//! Whoever polls a line takes it from whoever fills it. So in rings of [`LINES_FROM`] bytes and more each record begins
+//! at a cache line, and the rest of the line with its length is stored last, directly before the length: a short record
+//! changes hands with a single line, which nobody else looks at, and once.
+//!
 //! Why the two never touch the same bytes, by cases:
 //! 1. The consumer reads a record while the producer fills the ring: the producer stores only into bytes that the
 //!    consumer has released by moving `head`, and the slices that the consumer hands out borrow it, so `head` cannot move
@@ -23,7 +27,7 @@
 //! 3. The producer wraps into a record that is still being read: as 1; `head` counts all laps, so full and empty differ.
 //!
 //! # Invariants
-//! M1. `head <= tail <= head + capacity`, both counted in bytes over all laps, multiples of 8.
+//! M1. `head <= tail <= head + capacity`, both counted in bytes over all laps, multiples of 8, or of a line.
 //! M2. The word at `tail` is zero and belongs to the producer: a record takes its own bytes and one word more.
 //! # Bounds
 //! A record has at most a quarter of the ring, its length word included, so that a padding and a record always fit into
@@ -42,6 +46,11 @@ use super::{AtomicU64, Ordering, fence};
 
 /// Smallest ring, in bytes.
 pub const CAPACITY_MIN: usize = 64;
+
+/// Rings of this many bytes and more begin each record at a cache line; smaller ones have no room to waste.
+pub const LINES_FROM: usize = 4096;
+
+const LINE_BYTES: usize = 64;
 
 /// A record is there. The low 32 bits are its length.
 const PRESENT: u64 = 1 << 63;
@@ -70,6 +79,7 @@ pub fn channel(capacity_bytes: usize) -> (Producer, Consumer) {
     let ring = Arc::new(Ring {
         words: Words::new(capacity_bytes / WORD_BYTES),
         capacity: capacity_bytes,
+        align: if capacity_bytes < LINES_FROM { WORD_BYTES } else { LINE_BYTES },
         head: CachePadded::new(AtomicU64::new(0)),
     });
     (Producer { ring: Arc::clone(&ring), tail: 0, head_seen: 0 }, Consumer { ring, head: 0, pending: 0 })
@@ -80,6 +90,8 @@ struct Ring {
     words: Words,
     /// In bytes, a power of two.
     capacity: usize,
+    /// Records begin at multiples of this many bytes.
+    align: usize,
     /// Bytes that the consumer has released, over all laps.
     head: CachePadded<AtomicU64>,
 }
@@ -89,6 +101,13 @@ impl Ring {
     #[inline]
     fn offset(&self, position: u64) -> usize {
         to_usize(position) & (self.capacity - 1)
+    }
+
+    /// Returns the bytes that a record of `len` bytes takes, its length word included.
+    #[inline]
+    fn record_bytes(&self, len: usize) -> usize {
+        // A power of two.
+        (WORD_BYTES + len + self.align - 1) & !(self.align - 1)
     }
 
     #[inline]
@@ -125,7 +144,7 @@ impl Producer {
         if len > self.record_bytes_max() {
             return Err(PushError::TooLong { len, max: self.record_bytes_max() });
         }
-        let size = record_bytes(len);
+        let size = self.ring.record_bytes(len);
         let offset = self.ring.offset(self.tail);
         let to_end = self.ring.capacity - offset;
         let padding = if size <= to_end { 0 } else { to_end };
@@ -133,17 +152,18 @@ impl Producer {
 
         let start = self.tail + padding as u64;
         let word_index = self.ring.offset(start) / WORD_BYTES;
+        // Relaxed: M2; published by the release below.
+        self.ring.store_word(start + size as u64, 0, Ordering::Relaxed);
+        let last_bytes = self.ring.align - WORD_BYTES;
         #[cfg(loom)]
-        self.ring.words.fill(word_index + 1, size / WORD_BYTES - 1, parts);
+        self.ring.words.fill(word_index + 1, size / WORD_BYTES - 1, parts, last_bytes);
         #[cfg(not(loom))]
         // SAFETY: 1: `reserve` found these words free, outside of `head..tail`; the consumer loads the word at its `head`
         // and, through it, records before `tail`, so it comes here only after the release store below. 2: slices of
         // records borrow the consumer, whose `head` cannot pass them while they live; free words are in none.
         unsafe {
-            self.ring.words.fill(word_index + 1, size / WORD_BYTES - 1, parts);
+            self.ring.words.fill(word_index + 1, size / WORD_BYTES - 1, parts, last_bytes);
         }
-        // Relaxed: M2; published by the release below.
-        self.ring.store_word(start + size as u64, 0, Ordering::Relaxed);
 
         // Release: the record, and the zero behind it, are visible before its length.
         // Pairs with: Acquire in `Consumer::peek`.
@@ -169,13 +189,6 @@ impl Producer {
     pub fn is_drained(&mut self) -> bool {
         self.look_at_head();
         self.head_seen == self.tail
-    }
-
-    /// Returns how many bytes are free, with a fresh look at the consumer's index.
-    #[must_use]
-    pub fn free_bytes_now(&mut self) -> usize {
-        self.look_at_head();
-        self.free_bytes()
     }
 
     /// Returns whether the consumer is gone: nobody will read what is pushed.
@@ -237,7 +250,7 @@ impl Consumer {
             return None;
         }
         let len = to_usize(word & u64::from(u32::MAX));
-        self.pending = record_bytes(len);
+        self.pending = self.ring.record_bytes(len);
         let start = self.ring.offset(self.head) / WORD_BYTES + 1;
         #[cfg(loom)]
         return Some(self.ring.words.bytes(start, len));
@@ -341,12 +354,6 @@ fn is_alone(ring: &Arc<Ring>) -> bool {
         fence(Ordering::Acquire);
     }
     is_alone
-}
-
-/// Returns the bytes that a record of `len` bytes takes, its length word included.
-#[inline]
-const fn record_bytes(len: usize) -> usize {
-    WORD_BYTES + len.next_multiple_of(WORD_BYTES)
 }
 
 /// Converts without loss: this module is for 64-bit targets only (asserted in `sync`).

@@ -143,8 +143,8 @@ impl Words {
         unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u8>(), len) }
     }
 
-    /// Copies `parts`, one behind the other, to the `len` words from `start` on. What the last word has beyond them is
-    /// left as it is.
+    /// Copies `parts`, one behind the other, to the `len` words from `start` on; their first `last_bytes` bytes are
+    /// stored last. What the last word has beyond them is left as it is.
     ///
     /// Cost: as moving the bytes; a [`WordWriter`], whose stores others may see, takes several times that.
     ///
@@ -155,19 +155,27 @@ impl Words {
     /// 1. Until this thread publishes the words, no other thread loads from them or stores to them.
     /// 2. No byte view of them is alive.
     #[inline]
-    pub(super) unsafe fn fill(&self, start: usize, len: usize, parts: &[&[u8]]) {
+    pub(super) unsafe fn fill(&self, start: usize, len: usize, parts: &[&[u8]], last_bytes: usize) {
         let words = self.range(start, len);
         let bytes = parts.iter().map(|part| part.len()).sum::<usize>();
         assert!(bytes <= len * WORD_BYTES, "{bytes} bytes for {len} words");
-        let mut place = words.as_ptr().cast::<u8>().cast_mut();
-        for part in parts {
-            // SAFETY: `copy_nonoverlapping` asks for `part.len()` bytes to read at one side and to write at the other that
-            // do not overlap, and for no race. `place` has all parts before it behind it and room for this one and the
-            // rest (asserted above), inside `words`, which are of cells and so may be written through a shared reference.
-            // No view of them is alive (2), so `part` is not one; nobody else touches them (1).
-            unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), place, part.len()) };
-            // SAFETY: `add` asks for the result to be inside the same allocation or at its end: as above.
-            place = unsafe { place.add(part.len()) };
+        let begin = words.as_ptr().cast::<u8>().cast_mut();
+        let split = last_bytes.min(bytes);
+        for range in [split..bytes, 0..split] {
+            let mut at = 0;
+            for part in parts {
+                let from = range.start.clamp(at, at + part.len());
+                let piece = &part[from - at..range.end.clamp(from, at + part.len()) - at];
+                at += part.len();
+                // SAFETY: `add` asks for the result to be inside the same allocation or at its end: `from` is at most
+                // `bytes`, and so many bytes are inside `words` (asserted above).
+                let place = unsafe { begin.add(from) };
+                // SAFETY: `copy_nonoverlapping` asks for `piece.len()` bytes to read at one side and to write at the other
+                // that do not overlap, and for no race. From `from` on there is room for the piece, since it ends at or
+                // before `bytes`, in words that are cells and so may be written through a shared reference. No view of
+                // them is alive (2), so `piece` is not one; nobody else touches them (1).
+                unsafe { std::ptr::copy_nonoverlapping(piece.as_ptr(), place, piece.len()) };
+            }
         }
     }
 }
@@ -183,7 +191,7 @@ impl Words {
     }
 
     /// As the real one, word by word.
-    pub(super) fn fill(&self, start: usize, len: usize, parts: &[&[u8]]) {
+    pub(super) fn fill(&self, start: usize, len: usize, parts: &[&[u8]], _last_bytes: usize) {
         let mut writer = self.writer(start, len);
         parts.iter().for_each(|part| writer.bytes(part));
         writer.finish();
@@ -381,19 +389,21 @@ mod tests {
 
     #[test]
     fn filled_words_hold_the_parts() {
-        let words = Words::new(8);
         let parts: [&[u8]; 4] = [b"one ", b"", b"and", b" two"];
-        // SAFETY: 1, 2: this thread alone has the words, and no view of them.
-        unsafe { words.fill(2, 2, &parts) };
-        // SAFETY: 1, 2: nobody stores to the words any more.
-        assert_eq!(unsafe { words.bytes(2, 11) }, b"one and two");
+        for last_bytes in 0..20 {
+            let words = Words::new(8);
+            // SAFETY: 1, 2: this thread alone has the words, and no view of them.
+            unsafe { words.fill(2, 2, &parts, last_bytes) };
+            // SAFETY: 1, 2: nobody stores to the words any more.
+            assert_eq!(unsafe { words.bytes(2, 11) }, b"one and two");
+        }
     }
 
     #[test]
     #[should_panic(expected = "17 bytes for 2 words")]
     fn more_parts_than_words_are_refused() {
         // SAFETY: 1, 2: nobody else has the words.
-        unsafe { Words::new(8).fill(0, 2, &[&[1; 9], &[2; 8]]) };
+        unsafe { Words::new(8).fill(0, 2, &[&[1; 9], &[2; 8]], 0) };
     }
 
     #[test]

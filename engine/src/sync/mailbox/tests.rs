@@ -82,7 +82,12 @@ fn bytes_of_an_older_lap_are_never_taken_for_a_length() {
 
 #[test]
 fn any_sequence_of_lengths_survives_many_laps() {
-    let (mut producer, mut consumer) = channel(512);
+    many_laps(512);
+    many_laps(LINES_FROM);
+}
+
+fn many_laps(capacity_bytes: usize) {
+    let (mut producer, mut consumer) = channel(capacity_bytes);
     let mut state = 0x5EED_u64;
     let (mut pushed, mut seen) = (0_usize, 0_usize);
     let mut lens = std::collections::VecDeque::new();
@@ -143,4 +148,21 @@ fn each_end_notices_that_the_other_is_gone() {
     assert!(consumer.is_abandoned());
     assert_eq!(consumer.peek(), Some(&b"last"[..]), "what was pushed before stays");
     producer.try_push(&[b"nobody"]).unwrap();
+}
+
+#[test]
+fn records_of_a_large_ring_begin_at_lines() {
+    let (mut producer, mut consumer) = channel(LINES_FROM);
+    let mut pushed = 0;
+    while producer.try_push(&[&record(pushed, 56)]).is_ok() {
+        pushed += 1;
+    }
+    assert_eq!(pushed, LINES_FROM / 64 - 1, "a line each, and one line stays free");
+    assert_eq!(consumer.poll(usize::MAX, |_| ()), pushed);
+    for len in [57, 1016, 0] {
+        producer.try_push(&[&record(7, len)]).unwrap();
+        assert_eq!(consumer.peek(), Some(&record(7, len)[..]));
+        consumer.advance();
+    }
+    assert_eq!(producer.record_bytes_max(), 1016);
 }
