@@ -63,7 +63,9 @@ pub struct Append<'a> {
     pub commit: LogIndex,
     /// The sender's clock when it sent; the answer echoes it.
     pub sent: Instant,
-    /// Whole entries as they lie in the log, header and padding included. May be empty.
+    /// Whole entries as they lie in the log, header and padding included. May be empty. Whoever hands them to an engine
+    /// has checked them where they entered the node: they follow `prev` without a gap, their epochs do not fall, their
+    /// checksums are right, and the commands in them pass [`Command::check`](crate::machine::command::Command::check).
     pub entries: &'a [u8],
 }
 

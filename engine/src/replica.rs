@@ -104,25 +104,19 @@ impl Replica {
         Ok(Extended::Through(last.max(base.index)))
     }
 
-    /// Returns what is wrong with the entries of an append, before any of them is used.
+    /// Returns what only this replica can find wrong with the entries of an append, before any of them is used. That they
+    /// are whole, consecutive and hold commands was checked where they entered the node ([`Append::entries`]).
     fn find_fault(&self, pool: &Pool, append: &Append<'_>) -> Option<&'static str> {
-        let mut expected = append.prev;
-        for entry in Entries::new(append.entries) {
-            let Ok(entry) = entry else { return Some("an entry is malformed") };
+        debug_assert!(is_well_formed(append), "entries that nobody has checked: {append:?}");
+        let slots = self.kv.slots();
+        for entry in StoredEntries::new(append.entries) {
             let id = entry.id();
-            if id.index != expected.index.next() {
-                return Some("the entries have a gap");
-            }
-            if id.epoch < expected.epoch {
-                return Some("the epochs of the entries fall");
+            if !slots.contains(entry.slot()) {
+                return Some("an entry belongs to another group");
             }
             if id.index <= self.commit && self.log.epoch_at(pool, id.index).is_some_and(|epoch| epoch != id.epoch) {
                 return Some("an entry contradicts a committed one");
             }
-            if entry.kind() == EntryKind::Command && Command::check(entry.body()).is_err() {
-                return Some("an entry holds no command");
-            }
-            expected = id;
         }
         None
     }
@@ -181,4 +175,16 @@ pub(crate) fn apply(kv: &mut Kv, entry: &Entry<'_>, answer: &mut AnswerSink<'_>)
             kv.apply_in(entry.slot(), Moment { time: entry.time() }, &command, answer);
         }
     }
+}
+
+/// Whether the entries of an append are what [`Append::entries`] promises, but for their checksums.
+fn is_well_formed(append: &Append<'_>) -> bool {
+    let mut previous = append.prev;
+    Entries::new(append.entries).all(|entry| {
+        let Ok(entry) = entry else { return false };
+        let id = entry.id();
+        let follows = id.index == previous.index.next() && id.epoch >= previous.epoch;
+        previous = id;
+        follows && (entry.kind() != EntryKind::Command || Command::check(entry.body()).is_ok())
+    })
 }

@@ -19,7 +19,8 @@
 //! # Invariants
 //! C1. A ticket completes exactly once. C2. A write is sent again only after a refusal that says it never happened.
 //! # Time and units
-//! Deadlines count from the submission. They are looked at once a millisecond.
+//! Deadlines count from the first poll after the submission, because nothing is sent before: a submission reads no clock.
+//! They are looked at once a millisecond.
 //! # Bounds
 //! At most `window` commands are outstanding; one more is refused as a value. Sizes are checked before anything is
 //! queued. Pauses between attempts are bounded, and end with the deadline.

@@ -65,6 +65,9 @@ pub(crate) use pubsub::Channels;
 /// How much longer than the leader a node waits for the answer of another one before it gives up.
 const EXECUTOR_GRACE: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// How often a CPU looks for nodes to dial, requests that took too long, and clients to be closed or let go on.
+const CHORES_EVERY: std::time::Duration = std::time::Duration::from_millis(1);
+
 /// See the module.
 pub(crate) struct Cpu {
     engine: Engine,
@@ -76,6 +79,8 @@ pub(crate) struct Cpu {
     /// Records taken from other CPUs, and buffers to take the next ones into.
     records: Vec<(RecordKind, Vec<u8>)>,
     spare: Vec<Vec<u8>>,
+    /// When to look again at what can wait a little.
+    chores_at: Instant,
 }
 
 /// What to execute, and how.
@@ -100,7 +105,15 @@ impl Cpu {
     ) -> Self {
         let engine = Engine::new(facts.engine.clone(), facts.me, facts.groups_on(id));
         let front = Front::new(id, facts, shared, links, transport);
-        Self { engine, front, scratch: Vec::new(), parts: Parts::default(), records: Vec::new(), spare: Vec::new() }
+        Self {
+            engine,
+            front,
+            scratch: Vec::new(),
+            parts: Parts::default(),
+            records: Vec::new(),
+            spare: Vec::new(),
+            chores_at: Instant(0),
+        }
     }
 
     /// Notes which door a listener is.
@@ -128,7 +141,10 @@ impl Cpu {
                 self.front.perform(output);
             }
         }
-        self.tick(now);
+        if now >= self.chores_at {
+            self.chores_at = now.saturating_add(CHORES_EVERY);
+            self.do_chores(now);
+        }
         self.front.end_turn();
         has_worked
     }
@@ -160,7 +176,7 @@ impl Cpu {
         &self.front.facts
     }
 
-    fn tick(&mut self, now: Instant) {
+    fn do_chores(&mut self, now: Instant) {
         for (node, cpu) in self.front.peers.to_dial(&self.front.facts, self.front.id, now) {
             self.front.dial(node, cpu, now);
         }
@@ -336,7 +352,6 @@ fn task_of<'a>(group: GroupId, request: &wire::Request<'a>) -> Task<'a> {
 impl Handler for Cpu {
     fn fetched(&mut self) {
         self.front.now = clock::now();
-        self.front.wall_now_ns = clock::wall_clock_ns();
     }
 
     fn accepted(&mut self, listener: ListenerId, conn: ConnId, peer: PeerAddr) {

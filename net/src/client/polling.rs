@@ -114,7 +114,10 @@ impl Client {
     /// As [`Client::submit`].
     pub fn submit_with(&mut self, submission: &Submission<'_>) -> Result<Ticket, SubmitError> {
         self.options.check_command(&submission.command)?;
-        self.window.submit(submission, self.deadline(submission.timeout))
+        let timeout = submission
+            .timeout
+            .map_or(self.options.request_timeout, |timeout| timeout.min(self.options.request_timeout));
+        self.window.submit(submission, timeout)
     }
 
     /// Queues a question for the state of the node at the other end.
@@ -122,7 +125,7 @@ impl Client {
     /// # Errors
     /// `Full`: poll, and submit it again.
     pub fn submit_status(&mut self) -> Result<Ticket, SubmitError> {
-        self.window.submit_status(self.deadline(None))
+        self.window.submit_status(self.options.request_timeout)
     }
 
     /// Sends what is queued, takes what has come, and passes on what ended. Never waits. Returns how many commands ended.
@@ -200,11 +203,6 @@ impl Client {
     #[must_use]
     pub fn group_of(&self, key: &[u8]) -> Option<GroupId> {
         self.map.map(|map| map.group_of(quorate_engine::slots::slot_of(key)))
-    }
-
-    fn deadline(&self, timeout: Option<Duration>) -> Instant {
-        let longest = self.options.request_timeout;
-        now().saturating_add(timeout.map_or(longest, |timeout| timeout.min(longest)))
     }
 
     fn wake_at(&self) -> Option<Instant> {

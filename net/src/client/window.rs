@@ -36,6 +36,8 @@ pub(super) type Completions<'f> = &'f mut dyn FnMut(Completion<'_>);
 pub(super) struct Window {
     places: Vec<Place>,
     free: Vec<u32>,
+    /// Places taken since the last poll, whose deadline is still the time they have.
+    fresh: Vec<u32>,
     count: u64,
     /// Numbers to be sent, in order of submission.
     queue: VecDeque<u64>,
@@ -51,6 +53,8 @@ struct Place {
     task: Task,
     /// The encoded command.
     command: Vec<u8>,
+    /// How long it may take; counted from the first poll, which turns it into the deadline.
+    timeout: Duration,
     deadline: Instant,
     /// Times it was refused and may be tried again.
     attempts: u32,
@@ -99,6 +103,7 @@ impl Window {
         Self {
             places,
             free: (0..last).rev().collect(),
+            fresh: Vec::with_capacity(window),
             count: 0,
             queue: VecDeque::with_capacity(window),
             pauses: BinaryHeap::new(),
@@ -117,28 +122,29 @@ impl Window {
     }
 
     /// Queues a command. Its sizes are checked.
-    pub(super) fn submit(&mut self, submission: &Submission<'_>, deadline: Instant) -> Result<Ticket, SubmitError> {
+    pub(super) fn submit(&mut self, submission: &Submission<'_>, timeout: Duration) -> Result<Ticket, SubmitError> {
         let task = Task::Command {
             level: submission.level,
             is_write: submission.command.op.is_write(),
             route: submission.group.map_or(Route::Key, Route::Group),
             read_after: submission.read_after,
         };
-        let (ticket, place) = self.take_place(task, deadline)?;
+        let (ticket, place) = self.take_place(task, timeout)?;
         submission.command.encode_into(&mut place.command);
         Ok(ticket)
     }
 
     /// Queues a question for the state of the node.
-    pub(super) fn submit_status(&mut self, deadline: Instant) -> Result<Ticket, SubmitError> {
-        self.take_place(Task::Status, deadline).map(|(ticket, _)| ticket)
+    pub(super) fn submit_status(&mut self, timeout: Duration) -> Result<Ticket, SubmitError> {
+        self.take_place(Task::Status, timeout).map(|(ticket, _)| ticket)
     }
 
-    fn take_place(&mut self, task: Task, deadline: Instant) -> Result<(Ticket, &mut Place), SubmitError> {
+    fn take_place(&mut self, task: Task, timeout: Duration) -> Result<(Ticket, &mut Place), SubmitError> {
         let Some(index) = self.free.pop() else { return Err(SubmitError::Full { window: self.places.len() }) };
         self.count += 1;
         let number = self.count << PLACE_BITS | u64::from(index);
         self.queue.push_back(number);
+        self.fresh.push(index);
         let place = &mut self.places[index as usize];
         debug_assert!(place.phase == Phase::Free && place.command.is_empty(), "W1: place {index} is taken");
         *place = Place {
@@ -146,7 +152,8 @@ impl Window {
             phase: Phase::Queued,
             task,
             command: std::mem::take(&mut place.command),
-            deadline,
+            timeout,
+            deadline: Instant(u64::MAX),
             attempts: 0,
         };
         Ok((Ticket(number), place))
@@ -206,6 +213,10 @@ impl Window {
 
     /// Queues what has paused long enough, and ends what is past its deadline.
     pub(super) fn advance(&mut self, now: Instant, completions: Completions<'_>) {
+        for index in self.fresh.drain(..) {
+            let place = &mut self.places[index as usize];
+            place.deadline = now.saturating_add(place.timeout);
+        }
         while let Some(&Reverse((_, number))) = self.pauses.peek().filter(|Reverse((until, _))| *until <= now) {
             self.pauses.pop();
             let Some(place) = self.find(number).filter(|place| place.phase == Phase::Pausing) else { continue };

@@ -109,7 +109,7 @@ pub(super) struct Front {
     pub(super) subscriptions: Subscriptions,
     pub(super) doors: Vec<(ListenerId, DoorKind)>,
     pub(super) now: Instant,
-    /// The wall clock at the same moment, in nanoseconds since the Unix epoch.
+    /// The wall clock when the bytes in hand were taken up, in nanoseconds since the Unix epoch.
     pub(super) wall_now_ns: u64,
     /// RESP connections that may go on with what they have received.
     pub(super) resume: Vec<ConnId>,

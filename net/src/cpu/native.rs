@@ -17,7 +17,7 @@ use crate::wire::{
 use super::ending::Ending;
 use super::front::{DoorKind, Front};
 use super::requests::{Key, Origin};
-use super::{Cpu, task_of};
+use super::{Cpu, Task, task_of};
 
 /// One connection.
 #[derive(Debug)]
@@ -330,7 +330,7 @@ impl Cpu {
         let number = request.head.number;
         let origin = Origin::Native { conn, number };
         let task = task_of(group, request);
-        match objection(&self.front.facts, group, &request.command) {
+        match objection(&self.front.facts, &task, &request.command) {
             None if self.front.is_stopping => {
                 let text = "UNAVAILABLE this node is going down; connect to another one";
                 self.refuse(conn, number, RefusalCode::Stopping, text);
@@ -347,7 +347,8 @@ impl Cpu {
 }
 
 /// Returns why a command of someone else cannot be executed in `group`: its keys must lie there, together.
-fn objection(facts: &Facts, group: GroupId, command: &Command<'_>) -> Option<(RefusalCode, &'static str)> {
+fn objection(facts: &Facts, task: &Task<'_>, command: &Command<'_>) -> Option<(RefusalCode, &'static str)> {
+    let Task { group, slot, .. } = *task;
     let slots = facts.placement.slots();
     if group.0 >= slots.group_count() {
         return Some((RefusalCode::NotLeader, "NOTLEADER there is no such group; ask for the map again"));
@@ -359,7 +360,6 @@ fn objection(facts: &Facts, group: GroupId, command: &Command<'_>) -> Option<(Re
     if has_no_key {
         return None;
     }
-    let slot = slot_of(command.routing_key());
     if slots.group_of(slot) != group {
         return Some((RefusalCode::NotLeader, "NOTLEADER the key belongs to another group; ask for the map again"));
     }

@@ -179,6 +179,7 @@ fn write_reply(waiting: &Waiting, ending: &Ending<'_>, out: &mut Encoder<'_, Vec
 
 impl Cpu {
     pub(super) fn resp_received(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.front.wall_now_ns = clock::wall_clock_ns();
         let Some(resp) = self.front.conns.resp_mut(conn) else { return };
         let Some(mut parser) = resp.parser.take() else { return };
         let mut input = core::mem::take(&mut resp.input);

@@ -21,7 +21,7 @@
 //! Epoll waits whole milliseconds, rounded up: a park may end up to 1 ms late.
 //!
 //! # Bounds
-//! One read buffer for all connections; at most [`READS_PER_TURN`] reads of one connection and [`ACCEPTS_PER_TURN`] new
+//! One read buffer for all connections; one read of each connection and at most [`ACCEPTS_PER_TURN`] new
 //! connections in a turn, so that nobody starves the others.
 //!
 //! # Threads
@@ -52,9 +52,6 @@ use conn::Conn;
 
 /// Turns between two looks at epoll while few connections are read directly.
 const POLL_EVERY_TURNS: u32 = 16;
-
-/// Reads of one connection in a turn.
-const READS_PER_TURN: u32 = 4;
 
 /// New connections of one listener in a turn.
 const ACCEPTS_PER_TURN: u32 = 64;

@@ -12,6 +12,11 @@ pub(super) const POOL_BYTES_MAX: usize = 8 << 20;
 /// Capacity above which an idle send buffer is not kept. Larger ones exist only while a large reply or a backlog does.
 pub(super) const POOLED_BUFFER_BYTES_MAX: usize = 4 << 20;
 
+/// Received bytes after which a turn ends and what it caused is sent. More would be cheaper for each byte, but while a CPU
+/// works through a large batch, those that wait for its first answers and appends stand idle: with 512 requests of 64
+/// bytes under way, a tenth more of them were acknowledged each second with 32 KiB than with 128 KiB.
+pub(super) const TURN_BYTES: u64 = 32 << 10;
+
 /// How long a connection that is being closed may take to flush and to hear the peer's end of stream.
 pub const CLOSE_GRACE: core::time::Duration = core::time::Duration::from_secs(2);
 
@@ -60,7 +65,7 @@ impl Default for TransportSettings {
             completion_entries: 1024,
             receive_buffers: 128,
             receive_buffer_bytes: 32 << 10,
-            read_buffer_bytes: 128 << 10,
+            read_buffer_bytes: 32 << 10,
             direct_reads_max: 3,
             send_high_bytes: 1 << 20,
             send_low_bytes: 256 << 10,

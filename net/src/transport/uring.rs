@@ -34,7 +34,7 @@ use quorate_engine::time::Instant;
 use super::address::{Address, ListenOptions, ListenerId};
 use super::outbox::{ConnId, Outbox};
 use super::pending::{Grace, Pending};
-use super::settings::TransportSettings;
+use super::settings::{TURN_BYTES, TransportSettings};
 use super::socket::{Blocking, ListenError, ListenSocket};
 use super::waker::Waker;
 use super::{Handler, TurnStats, Wait};
@@ -157,14 +157,19 @@ impl UringTransport {
         self.ring.enter();
     }
 
-    /// Takes completions and delivers them, entering the kernel as long as it says that there are more.
+    /// Takes completions and delivers them, entering the kernel as long as it says that there are more, until
+    /// [`TURN_BYTES`] have come.
     fn fetch<H: Handler>(&mut self, handler: &mut H) {
         for _ in 0..FETCHES_PER_TURN {
+            let bytes_left = TURN_BYTES.saturating_sub(self.stats.bytes);
+            if bytes_left == 0 {
+                return;
+            }
             if self.ring.needs_enter() {
                 self.enter();
             }
             let mut completions = std::mem::take(&mut self.completions);
-            self.ring.take_completions(&mut completions);
+            self.ring.take_completions(&mut completions, bytes_left);
             let is_empty = completions.is_empty();
             if !is_empty {
                 self.deliver(&completions, handler);
@@ -244,7 +249,7 @@ impl UringTransport {
             }
             self.ring.park(Some(DROP_WAIT));
             let mut completions = std::mem::take(&mut self.completions);
-            self.ring.take_completions(&mut completions);
+            self.ring.take_completions(&mut completions, u64::MAX);
             for completion in completions.drain(..) {
                 self.discard(completion);
             }

@@ -8,7 +8,7 @@
 //!
 //! Frames that pass are canonical: [`Frame::encode`] gives the same bytes again.
 
-use quorate_engine::entry::Entries;
+use quorate_engine::entry::{Entries, EntryKind};
 use quorate_engine::ids::{CpuId, EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId};
 use quorate_engine::machine::answer::Answer;
 use quorate_engine::machine::command::{Command, Op};
@@ -487,7 +487,7 @@ impl<'a> Raw<'a> {
 }
 
 /// Checks the tail of an `Append` of message epoch `epoch`: whole entries with right checksums, each directly behind the
-/// one before, born in an epoch that is neither below that of the one before nor above the leader's.
+/// one before, born in an epoch that is neither below that of the one before nor above the leader's, and with valid commands.
 fn check_entries(prev: EntryId, epoch: Epoch, entries: &[u8]) -> Result<(), DecodeError> {
     let mut previous = prev;
     for entry in Entries::new(entries) {
@@ -498,6 +498,9 @@ fn check_entries(prev: EntryId, epoch: Epoch, entries: &[u8]) -> Result<(), Deco
             return Err(DecodeError::Order { previous, found, epoch });
         }
         entry.verify()?;
+        if entry.kind() == EntryKind::Command {
+            Command::check(entry.body())?;
+        }
         previous = found;
     }
     Ok(())

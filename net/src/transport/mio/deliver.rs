@@ -12,7 +12,7 @@ use super::super::settings::ACCEPT_RETRY;
 use super::super::socket;
 use super::super::{CloseReason, Handler};
 use super::conn::Stage;
-use super::{ACCEPTS_PER_TURN, FIRST_LISTENER, MioTransport, READS_PER_TURN, WAKER, errno, index_of};
+use super::{ACCEPTS_PER_TURN, FIRST_LISTENER, MioTransport, WAKER, errno, index_of};
 use crate::clock;
 
 impl MioTransport {
@@ -89,40 +89,38 @@ impl MioTransport {
     }
 
     fn read_conn<H: Handler>(&mut self, index: u32, handler: &mut H) {
-        for _ in 0..READS_PER_TURN {
-            let conn = &mut self.conns[index as usize];
-            if !matches!(conn.stage, Stage::Open | Stage::Lingering) || conn.is_read_to_end {
-                return;
-            }
-            let delivery = handler.outbox().reading(index);
-            if delivery == Delivery::Hold {
-                conn.is_held = true;
-                return;
-            }
-            let Some(socket) = &conn.socket else { return };
-            self.stats.syscalls += 1;
-            let mut reader: &Socket = socket;
-            match reader.read(&mut self.buffer) {
-                Ok(0) => return self.on_end(index, handler),
-                Ok(count) => {
-                    let is_short = count < self.buffer.len() && !conn.has_ended;
-                    let id = conn.id;
-                    if delivery == Delivery::Deliver {
-                        self.stats.events += 1;
-                        self.stats.bytes += count as u64;
-                        handler.fetched();
-                        handler.received(id, &self.buffer[..count]);
-                    }
-                    if is_short {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return self.on_broken(index, errno(&error), handler.outbox()),
-            }
+        let conn = &mut self.conns[index as usize];
+        if !matches!(conn.stage, Stage::Open | Stage::Lingering) || conn.is_read_to_end {
+            return;
         }
-        // There may be more: others have their turn first (E1).
+        let delivery = handler.outbox().reading(index);
+        if delivery == Delivery::Hold {
+            conn.is_held = true;
+            return;
+        }
+        let Some(socket) = &conn.socket else { return };
+        self.stats.syscalls += 1;
+        let mut reader: &Socket = socket;
+        match reader.read(&mut self.buffer) {
+            Ok(0) => return self.on_end(index, handler),
+            Ok(count) => {
+                let is_short = count < self.buffer.len() && !conn.has_ended;
+                let id = conn.id;
+                if delivery == Delivery::Deliver {
+                    self.stats.events += 1;
+                    self.stats.bytes += count as u64;
+                    handler.fetched();
+                    handler.received(id, &self.buffer[..count]);
+                }
+                if is_short {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return self.on_broken(index, errno(&error), handler.outbox()),
+        }
+        // There may be more: others have their turn first (E1), and what came so far is answered.
         let conn = &mut self.conns[index as usize];
         conn.mark_ready(&mut self.lists.ready);
     }

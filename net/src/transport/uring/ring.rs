@@ -43,6 +43,15 @@ impl Completion {
     pub(super) fn buffer(self) -> Option<u16> {
         cqueue::buffer_select(self.flags)
     }
+
+    /// Bytes that came in that buffer.
+    fn received_bytes(self) -> u64 {
+        if self.buffer().is_some() { u64::try_from(self.result).unwrap_or(0) } else { 0 }
+    }
+}
+
+fn completion_of(entry: cqueue::Entry) -> Completion {
+    Completion { user_data: entry.user_data(), result: entry.result(), flags: entry.flags() }
 }
 
 /// How completions are worked on.
@@ -155,22 +164,22 @@ impl Ring {
         !self.ring.completion().is_empty()
     }
 
-    /// Moves all completions there are into `into`.
-    pub(super) fn take_completions(&mut self, into: &mut Vec<Completion>) {
-        into.extend(self.ring.completion().map(|entry| Completion {
-            user_data: entry.user_data(),
-            result: entry.result(),
-            flags: entry.flags(),
-        }));
+    /// Moves completions into `into`, oldest first: all there are, or until those moved bring `bytes_max` received bytes.
+    pub(super) fn take_completions(&mut self, into: &mut Vec<Completion>, bytes_max: u64) {
+        let mut bytes = 0;
+        let mut queue = self.ring.completion();
+        while bytes < bytes_max
+            && let Some(entry) = queue.next()
+        {
+            let completion = completion_of(entry);
+            bytes += completion.received_bytes();
+            into.push(completion);
+        }
     }
 
     /// Moves the oldest completion into `into`, if there is one.
     pub(super) fn take_one(&mut self, into: &mut Vec<Completion>) {
-        into.extend(self.ring.completion().next().map(|entry| Completion {
-            user_data: entry.user_data(),
-            result: entry.result(),
-            flags: entry.flags(),
-        }));
+        into.extend(self.ring.completion().next().map(completion_of));
     }
 
     /// Submits what is queued and has the kernel work on completions.
