@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::daemons::{Cluster, Shape};
+use super::daemons::{Cluster, Shape, until};
 use super::resp::{Reply, Resp};
 
 fn message(parts: &[&str]) -> Vec<Reply> {
@@ -63,4 +63,37 @@ fn a_message_reaches_subscribers_at_all_nodes_once() {
     assert_eq!(plain.receive(), Reply::Array(message(&["message", "news", "after"])));
     assert_eq!(pushed.ask(&["PING"]), Reply::Word("PONG".to_owned()), "and no message in front of it");
     assert!(pushed.is_silent(Duration::from_millis(50)));
+}
+
+#[test]
+fn a_message_reaches_subscribers_at_all_cpus_however_few_groups_there_are() {
+    // With one partition the second CPU of each node has no group, and so nothing to say to other nodes but this.
+    let cluster = Cluster::start(&Shape::three().cpus(&[2, 2, 1]));
+    let doors = [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0)];
+    until("every CPU sees all nodes", || {
+        let states = doors.iter().flat_map(|(id, cpu)| {
+            let report = Resp::connect(&cluster.resp_of_cpu(*id, *cpu)).try_status().expect("a status");
+            report.nodes.into_iter().map(|node| node.state)
+        });
+        states.into_iter().all(|state| state == "up").then_some(())
+    });
+    for (from, publisher) in doors.iter().enumerate() {
+        let channel = format!("from-{from}");
+        let mut listeners: Vec<(Resp, (u16, u16))> = doors
+            .iter()
+            .map(|(id, cpu)| {
+                let mut resp = Resp::connect(&cluster.resp_of_cpu(*id, *cpu));
+                subscribe(&mut resp, "SUBSCRIBE", &channel);
+                (resp, (*id, *cpu))
+            })
+            .collect();
+        let mut resp = Resp::connect(&cluster.resp_of_cpu(publisher.0, publisher.1));
+        let own = doors.iter().filter(|(id, _)| *id == publisher.0).count();
+        let count = i64::try_from(own).expect("a few");
+        assert_eq!(resp.ask(&["PUBLISH", &channel, "hello"]), Reply::Int(count), "at {publisher:?}");
+        for (listener, place) in &mut listeners {
+            assert!(!listener.is_silent(Duration::from_secs(10)), "{place:?} does not hear {publisher:?}");
+            assert_eq!(listener.receive(), Reply::Array(message(&["message", &channel, "hello"])), "at {place:?}");
+        }
+    }
 }
