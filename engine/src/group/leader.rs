@@ -15,7 +15,7 @@
 use core::time::Duration;
 
 use crate::config::{EXPIRIES_PER_TURN, GroupConfig, Settings};
-use crate::entry::EntryKind;
+use crate::entry::{BODY_BYTES_MAX, EntryKind};
 use crate::ids::{EntryId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
 use crate::log::EntryStamp;
 use crate::machine::answer::AnswerSink;
@@ -193,8 +193,14 @@ impl Leading<'_> {
         if shared.waiter_count >= settings.waiters_max {
             return Err(overload(Bottleneck::Waiters));
         }
+        let (len, uncommitted_max) = (request.command.len(), settings.uncommitted_bytes_max());
+        let max = uncommitted_max.min(BODY_BYTES_MAX);
+        if len > max {
+            // No waiting would make room for it.
+            return Err(Refusal::CommandTooLarge { len, max });
+        }
         let uncommitted = self.leader.uncommitted_bytes;
-        if uncommitted + request.command.len() > settings.uncommitted_bytes_max() {
+        if uncommitted + len > uncommitted_max {
             return Err(overload(Bottleneck::Uncommitted));
         }
         let used = shared.used_bytes + uncommitted;

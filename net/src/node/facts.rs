@@ -168,7 +168,6 @@ impl Facts {
         resp::Limits {
             args_max: u32::try_from(limits.arguments_len_max).unwrap_or(u32::MAX),
             bulk_bytes_max,
-            request_bytes_max: default.request_bytes_max.max(bulk_bytes_max.saturating_mul(2)).min(1 << 30),
             ..default
         }
     }

@@ -10,8 +10,9 @@ use std::thread::{self, JoinHandle};
 use quorate::wire::{
     About, Body, BodyLimits, HEADER_BYTES, Hello, RequestHead, Role, Stage, StatusRequest, decode, encode_message,
 };
+use quorate_engine::entry::BODY_BYTES_MAX;
 use quorate_engine::ids::{CpuId, EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId};
-use quorate_engine::machine::command::{Command, Op};
+use quorate_engine::machine::command::{Command, Op, push_item};
 use quorate_engine::message::{Ack, Append, Message, StreamId};
 use quorate_engine::time::Instant;
 
@@ -335,6 +336,30 @@ fn converse<T>(cluster: &Cluster, more: &[u8], mut find: impl FnMut(&Body<'_>) -
 /// Asks a node for the digest of its settings, as any client may.
 fn fingerprint(cluster: &Cluster) -> u64 {
     converse(cluster, b"", |body| if let Body::Welcome(welcome) = body { Some(welcome.fingerprint) } else { None })
+}
+
+#[test]
+fn a_command_that_fits_a_frame_and_no_entry_is_refused() {
+    // So much log that an eighth of it would be more than an entry can be.
+    let cluster = Cluster::start(&Shape::one().set_text("node", "log_memory", "144 MiB"));
+    let largest = vec![b'x'; 1 << 20];
+    let mut items = Vec::new();
+    for number in 0..16 {
+        push_item(&mut items, format!("{{t}}{number}").as_bytes());
+        let len = largest.len().min((16 << 20) - 80 - items.len());
+        push_item(&mut items, &largest[..len]);
+    }
+    let command = Command { value: &items, ..Command::new(Op::SetMany, b"") };
+    let len = command.encoded_len();
+    assert!((BODY_BYTES_MAX + 1..(16 << 20) - 24).contains(&len), "{len} bytes");
+    let text = converse(&cluster, &request(&command), |body| match body {
+        Body::Refusal(refusal) => Some(refusal.text.to_owned()),
+        Body::Reply(_) => Some("done".to_owned()),
+        _ => None,
+    });
+    let expected = format!("ERR command of {len} bytes is larger than the limit of {BODY_BYTES_MAX} for one entry");
+    assert!(text.starts_with(&expected), "{text}");
+    assert_eq!(cluster.connect(1).ask(&["EXISTS", "{t}0"]), Reply::Int(0));
 }
 
 #[test]

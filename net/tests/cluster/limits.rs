@@ -148,6 +148,22 @@ fn keys_and_values_over_their_limit_are_refused_with_the_limit() {
 }
 
 #[test]
+fn a_command_that_no_log_could_hold_is_refused_for_good() {
+    // Ten values are more than a group may have uncommitted: waiting would never help.
+    let cluster = Cluster::start(&small());
+    let value = "v".repeat(60_000);
+    let names: Vec<String> = (0..10).map(|number| format!("{{t}}{number}")).collect();
+    let request: Vec<&str> =
+        ["MSET"].into_iter().chain(names.iter().flat_map(|name| [name.as_str(), &value])).collect();
+    for id in [1, 2] {
+        let reply = cluster.connect(id).ask(&request);
+        assert!(reply.is_error("ERR"), "through node {id}: {reply:?}");
+        assert!(reply.error().contains("limit"), "{reply:?}");
+    }
+    assert_eq!(cluster.connect(1).ask(&request[..9]), Reply::ok(), "four of them fit");
+}
+
+#[test]
 fn one_client_too_many_is_told_so() {
     let cluster = Cluster::start(&Shape::one().set("limits", "clients_max", 5));
     let mut clients: Vec<Resp> = until("four clients are connected beside the one that looks", || {

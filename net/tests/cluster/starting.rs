@@ -71,6 +71,8 @@ fn settings_that_are_not_built_or_cannot_hold_together_are_named() {
         said.contains("node.toml:5:14: `node.durability` is \"sync\", which is not built yet; use \"memory\""),
         "{said}"
     );
+    let said = refused(&format!("{ALONE}log_memory = \"1 GiB\"\n[limits]\nvalue_max = \"32 MiB\"\n"));
+    assert!(said.contains("node.toml:7:13: `limits.value_max` is 32 MiB; allowed is 1 KiB to 14 MiB"), "{said}");
     let said = refused("[cluster]\nreplicas = 3\n[node]\nid = 1\n");
     assert!(said.contains("[[peers]]"), "{said}");
     let said = refused("[cluster]\nreplicas = 1\n");
