@@ -148,7 +148,9 @@ impl Cpu {
 
     /// Whether nothing is under way any more, so that the thread may end.
     pub(crate) fn is_finished(&mut self) -> bool {
-        self.front.requests.len() == 0 && !self.engine.has_waiters() && self.front.all_flushed()
+        let is_idle = self.front.requests.len() == 0 && !self.engine.has_waiters();
+        // Followers are told what was committed last: nobody will be there to tell them later.
+        is_idle && !self.engine.owes_notices() && self.front.all_flushed()
     }
 
     /// Refuses new work from now on.

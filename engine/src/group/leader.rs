@@ -97,6 +97,11 @@ impl Leader {
         }
     }
 
+    /// Whether a peer has not been told yet how far the log is committed.
+    pub(super) fn owes_notice(&self) -> bool {
+        self.notice_due.is_some()
+    }
+
     /// Returns how many voters can be reached, the leader included.
     pub(super) fn reachable(&self) -> usize {
         1 + self.peers.iter().filter(|peer| peer.is_voter_present()).count()

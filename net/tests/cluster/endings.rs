@@ -44,6 +44,8 @@ fn a_leader_that_is_asked_to_end_leaves_what_it_acknowledged_with_the_others() {
         until("it has noticed", || resp.ask(&["GET", "load:1"]).is_error("UNAVAILABLE").then_some(()));
         assert!(resp.ask(&["SET", "load:1", "x"]).is_error("UNAVAILABLE"));
     }
+    let applied = groups.iter().map(|group| group.applied).max().expect("two of them");
+    assert!(applied >= last_index, "a leader that ends in order tells the others what it has committed: {groups:?}");
 }
 
 #[test]
@@ -67,4 +69,10 @@ fn a_node_that_ends_answers_what_is_under_way() {
     assert_eq!(resp.receive(), Reply::ok(), "it was confirmed while the node was stopping");
     assert!(resp.is_closed());
     assert_eq!(cluster.node_mut(1).end().code(), Some(0));
+    for id in [2, 3] {
+        until("what was acknowledged is applied", || {
+            let reply = cluster.connect(id).ask(&["CACHE.PEEK", "k"]);
+            (reply == Reply::bulk("under way")).then_some(())
+        });
+    }
 }
