@@ -400,7 +400,7 @@ impl Front {
             Output::Reply { token, outcome } => {
                 if let Some(underway) = self.requests.take(Key(token.0)) {
                     self.shared.counters(self.id).engine_replies.fetch_add(1, Ordering::Relaxed);
-                    self.finish(underway.origin, &Ending::of(&outcome, underway.group));
+                    self.finish_underway(&underway, &Ending::of(&outcome, underway.group));
                 }
             }
             Output::Notify(event) => self.note_event(&event),

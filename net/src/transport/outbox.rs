@@ -198,6 +198,12 @@ impl Outbox {
         self.set_reading(conn, Reading::On);
     }
 
+    /// Returns how many bytes are queued on all connections that have a backlog.
+    #[must_use]
+    pub fn queued_bytes_total(&self) -> usize {
+        self.total
+    }
+
     /// Bytes that were queued on `conn` and that the kernel has not taken; 0 if it is gone.
     #[must_use]
     pub fn queued_bytes(&self, conn: ConnId) -> usize {

@@ -11,6 +11,7 @@ mod channels;
 mod daemons;
 mod endings;
 mod hostile_bytes;
+mod large_replies;
 mod limits;
 mod load;
 mod lost_follower;
