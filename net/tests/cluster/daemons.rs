@@ -31,12 +31,21 @@ pub(crate) struct Shape {
     absent: u16,
     settings: Vec<(&'static str, &'static str, String)>,
     password: Option<&'static str>,
+    has_unix_sockets: bool,
 }
 
 impl Shape {
     /// Three nodes with one CPU each, and node 1 leads everything.
     pub(crate) fn three() -> Self {
-        Self { cpus: vec![1; 3], io: vec!["auto"; 3], absent: 0, settings: Vec::new(), password: None }.partitions(1)
+        Self {
+            cpus: vec![1; 3],
+            io: vec!["auto"; 3],
+            absent: 0,
+            settings: Vec::new(),
+            password: None,
+            has_unix_sockets: false,
+        }
+        .partitions(1)
     }
 
     /// A node alone.
@@ -69,6 +78,12 @@ impl Shape {
         self.set_text("security", "requirepass", password)
     }
 
+    /// Has the nodes talk to each other through sockets in the file system, where clients find doors too.
+    pub(crate) fn unix_sockets(mut self) -> Self {
+        self.has_unix_sockets = true;
+        self
+    }
+
     /// Sets a key of the configuration; the last one counts.
     pub(crate) fn set(mut self, section: &'static str, key: &'static str, value: impl std::fmt::Display) -> Self {
         self.settings.retain(|(known_section, known_key, _)| (*known_section, *known_key) != (section, key));
@@ -81,8 +96,8 @@ impl Shape {
         self.set(section, key, format!("\"{value}\""))
     }
 
-    /// Writes the configuration of node `id`, whose ports begin at `base`.
-    pub(crate) fn config(&self, cluster: &str, id: u16, base: u16) -> String {
+    /// Writes the configuration of node `id` of a cluster whose ports begin at `base`.
+    fn config(&self, cluster: &str, id: u16, base: u16, folder: &Folder) -> String {
         let index = usize::from(id - 1);
         let quoted = |text: &str| format!("\"{text}\"");
         let [resp, native, peer] = doors(base, id).map(|port| quoted(&address(port)));
@@ -97,6 +112,10 @@ impl Shape {
             ("listen", "native", native),
             ("listen", "peer", peer),
         ];
+        if self.has_unix_sockets {
+            let path = quoted(&folder.sockets(id).display().to_string());
+            sections.entry("listen").or_default().insert("unix", path);
+        }
         for (section, key, value) in usual.into_iter().chain(self.settings.clone()) {
             sections.entry(section).or_default().insert(key, value);
         }
@@ -108,6 +127,9 @@ impl Shape {
         for other in (1..=self.node_count()).filter(|other| *other != id) {
             let [_, _, peer] = doors(base, other);
             text.push_str(&format!("[[peers]]\nid = {other}\npeer = \"{}\"\n", address(peer)));
+            if self.has_unix_sockets {
+                text.push_str(&format!("unix = \"{}\"\n", folder.sockets(other).display()));
+            }
         }
         text
     }
@@ -157,7 +179,7 @@ impl Cluster {
         let mut nodes = Vec::new();
         for (id, is_started) in (1..).zip(is_started) {
             let config = folder.path().join(format!("node-{id}.toml"));
-            fs::write(&config, shape.config(&name, id, base)).expect("a file of our own");
+            fs::write(&config, shape.config(&name, id, base, &folder)).expect("a file of our own");
             let log = folder.path().join(format!("node-{id}.log"));
             let mut node = Daemon { id, config, log, ports: ports(base, id).collect(), child: None };
             if *is_started {
@@ -217,6 +239,11 @@ impl Cluster {
 
     pub(crate) fn native(&self, id: u16) -> String {
         address(doors(self.base, id)[1])
+    }
+
+    /// Returns where a native client finds a node in the file system.
+    pub(crate) fn native_socket(&self, id: u16) -> PathBuf {
+        self.folder.sockets(id).join("native.sock")
     }
 
     pub(crate) fn peer(&self, id: u16) -> String {
@@ -410,6 +437,11 @@ impl Folder {
 
     fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Returns where node `id` has its sockets.
+    fn sockets(&self, id: u16) -> PathBuf {
+        self.0.join(format!("sockets-{id}"))
     }
 }
 

@@ -148,6 +148,26 @@ fn keys_and_values_over_their_limit_are_refused_with_the_limit() {
 }
 
 #[test]
+fn values_of_the_usual_limit_reach_all_replicas() {
+    let cluster = Cluster::start(&Shape::three().cpus(&[1, 2, 1]).partitions(3));
+    let value = "v".repeat(1 << 20);
+    for id in [1, 2, 3] {
+        let mut resp = cluster.connect(id);
+        let names: Vec<String> = (0..20).map(|number| format!("{id}:{number}")).collect();
+        let replies = resp.pipeline(names.iter().map(|name| vec!["SET", name, &value]));
+        for reply in replies {
+            // A megabyte is an eighth of what may be uncommitted.
+            assert!(reply == Reply::ok() || reply.is_error("OVERLOAD"), "{reply:?}");
+        }
+        for name in &names {
+            until("it gets through", || (resp.ask(&["SET", name, &value]) == Reply::ok()).then_some(()));
+            assert_eq!(resp.ask(&["GET", name]), Reply::bulk(&value));
+        }
+    }
+    cluster.assert_equal(&[1, 2, 3]);
+}
+
+#[test]
 fn a_command_that_no_log_could_hold_is_refused_for_good() {
     // Ten values are more than a group may have uncommitted: waiting would never help.
     let cluster = Cluster::start(&small());

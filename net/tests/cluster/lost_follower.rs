@@ -13,12 +13,12 @@ use super::resp::Reply;
 
 #[test]
 fn killing_node_2_during_a_replay_costs_nothing() {
-    kill_during_a_replay(2, 3);
+    kill_during_a_replay(2, 3, "auto");
 }
 
 #[test]
 fn killing_node_3_during_a_replay_costs_nothing() {
-    kill_during_a_replay(3, 2);
+    kill_during_a_replay(3, 2, "mio");
 }
 
 /// A feed of market ticks, as recorded: each row is stored under its own number and as the latest price.
@@ -31,8 +31,8 @@ fn feed() -> String {
     text
 }
 
-fn kill_during_a_replay(killed: u16, survivor: u16) {
-    let mut cluster = Cluster::start(&Shape::three());
+fn kill_during_a_replay(killed: u16, survivor: u16, io: &'static str) {
+    let mut cluster = Cluster::start(&Shape::three().io(&[io; 3]));
     assert_eq!(cluster.status(1).groups[0].leader, 1, "node 1 leads group 0");
     let file = cluster.folder().join("ticks.csv");
     let text = feed();
@@ -85,7 +85,7 @@ fn assert_holds_the_feed(cluster: &Cluster, node: u16, text: &str) {
 
 #[test]
 fn a_paused_follower_delays_nobody_and_catches_up_through_the_log() {
-    let cluster = Cluster::start(&Shape::three());
+    let cluster = Cluster::start(&Shape::three().io(&["mio"; 3]));
     let load = Load::start(cluster.client(1), 0);
     load.advance(2_000);
     pause_and_resume(&cluster, &load, 20_000);
@@ -100,6 +100,7 @@ fn a_paused_follower_delays_nobody_and_catches_up_through_the_log() {
 fn a_follower_paused_for_longer_than_the_log_reaches_back_gets_a_snapshot() {
     let small = Shape::three().set_text("node", "log_memory", "4 MiB").set_text("limits", "key_max", "1 KiB");
     let cluster = Cluster::start(&small.set_text("limits", "value_max", "64 KiB"));
+    write_of_every_kind(&cluster);
     let load = Load::start(cluster.client(1), 2_000);
     load.advance(500);
     pause_and_resume(&cluster, &load, 6_000);
@@ -108,6 +109,22 @@ fn a_follower_paused_for_longer_than_the_log_reaches_back_gets_a_snapshot() {
     written.assert_held(&cluster, 3);
     cluster.assert_equal(&[1, 2, 3]);
     assert!(cluster.node(1).log().contains("replica has installed its snapshot"), "{}", cluster.node(1).log());
+}
+
+/// What a snapshot has to carry besides plain strings: numbers, hashes, large values, and when keys end.
+fn write_of_every_kind(cluster: &Cluster) {
+    let mut resp = cluster.connect(1);
+    let large = "l".repeat(60_000);
+    for number in 0..20 {
+        let name = |kind: &str| format!("{kind}{number}");
+        assert_eq!(resp.ask(&["INCRBY", &name("number"), "1000000"]), Reply::Int(1_000_000));
+        assert_eq!(resp.ask(&["SET", &name("large"), &large]), Reply::ok());
+        assert_eq!(resp.ask(&["SET", &name("later"), "v", "EX", "1000"]), Reply::ok());
+        assert_eq!(resp.ask(&["SET", &name("soon"), "v", "PX", "100"]), Reply::ok());
+        for field in 0..20 {
+            assert_eq!(resp.ask(&["HSET", &name("hash"), &format!("f{field}"), &large[..field * 50]]), Reply::Int(1));
+        }
+    }
 }
 
 /// Lets node 2 stand still for so many writes, and then catch up while they go on.

@@ -2,6 +2,7 @@
 //! leader is refused by its followers and never serves an empty store.
 
 use super::daemons::{Cluster, Shape, until};
+use super::load::Load;
 use super::resp::{Reply, Resp};
 
 /// Short, because what nobody confirms is waited for so long.
@@ -95,4 +96,48 @@ fn a_leader_without_memory_never_serves_an_empty_store() {
     for node in [2, 3] {
         assert_eq!(cluster.connect(node).ask(&["CACHE.PEEK", "k"]), Reply::bulk("kept"), "at node {node}");
     }
+}
+
+#[test]
+fn a_follower_that_loses_its_memory_again_and_again_under_load_costs_nothing() {
+    let mut cluster = Cluster::start(&Shape::three());
+    let load = Load::start(cluster.client(1), 100);
+    for _ in 0..4 {
+        load.advance(2_000);
+        cluster.node_mut(2).kill();
+        load.advance(500);
+        cluster.node_mut(2).start();
+        until("it is shown as a learner", || (cluster.status(1).groups[0].learners == [2]).then_some(()));
+    }
+    let written = load.stop();
+    assert_eq!(written.problems, [""; 0]);
+    assert_learner(&cluster, 2);
+    written.assert_held(&cluster, 3);
+    cluster.assert_equal(&[1, 2, 3]);
+}
+
+#[test]
+fn a_cluster_of_which_all_nodes_are_started_again_begins_empty() {
+    let mut cluster = Cluster::start(&impatient());
+    assert_eq!(cluster.connect(1).ask(&["SET", "k", "v"]), Reply::ok());
+    for id in [1, 2, 3] {
+        cluster.node_mut(id).kill();
+    }
+    for id in [1, 2, 3] {
+        cluster.node_mut(id).start();
+    }
+    let mut resp = until("node 1 listens again", || Resp::try_connect(&cluster.resp(1)));
+    until("it serves", || match resp.ask(&["GET", "k"]) {
+        reply @ Reply::Error(_) => {
+            assert!(reply.is_error("NOQUORUM"), "{reply:?}");
+            None
+        }
+        reply => {
+            assert_eq!(reply, Reply::Nil);
+            Some(())
+        }
+    });
+    assert_eq!(resp.ask(&["SET", "k", "new"]), Reply::ok());
+    cluster.assert_equal(&[1, 2, 3]);
+    assert!(cluster.status(1).groups[0].learners.is_empty(), "all of them count");
 }

@@ -1,6 +1,9 @@
 //! Both followers gone: nothing is acknowledged, and what was said to be unknown may come true when they go on.
 
+use std::time::Duration;
+
 use super::daemons::{Cluster, Shape, until};
+use super::load::Load;
 use super::resp::Reply;
 
 #[test]
@@ -61,4 +64,23 @@ fn writes_certainly_do_not_happen_without_followers() {
     assert_eq!(cluster.status(1).groups[0].last, last, "what is refused is not appended");
     let ended = super::daemons::quorate().args(["status", "--connect", &cluster.resp(1)]).output().expect("it runs");
     assert_eq!(ended.status.code(), Some(4), "{}", String::from_utf8_lossy(&ended.stdout));
+}
+
+#[test]
+fn a_leader_that_stands_still_for_a_while_goes_on_where_it_was() {
+    let cluster = Cluster::start(&Shape::three());
+    let load = Load::start(cluster.client(2), 0);
+    load.advance(2_000);
+    cluster.node(1).pause();
+    // Its connections stand, so nobody takes it for lost: requests wait for it.
+    let mut resp = cluster.connect(3);
+    resp.send(&["SET", "k", "meanwhile"]);
+    assert!(resp.is_silent(Duration::from_millis(300)), "there is no answer without the leader");
+    cluster.node(1).resume();
+    assert_eq!(resp.receive(), Reply::ok());
+    load.advance(2_000);
+    let written = load.stop();
+    assert_eq!(written.problems, [""; 0]);
+    written.assert_held(&cluster, 3);
+    cluster.assert_equal(&[1, 2, 3]);
 }

@@ -19,7 +19,7 @@ fn two_cpus_each_serve_every_slot_through_every_door() {
 #[test]
 fn nodes_with_one_and_two_cpus_serve_every_slot_through_every_door() {
     let cpus = [1, 2, 2];
-    serve_every_slot(&Cluster::start(&Shape::three().cpus(&cpus).partitions(16)), &cpus);
+    serve_every_slot(&Cluster::start(&Shape::three().io(&["mio"; 3]).cpus(&cpus).partitions(16)), &cpus);
 }
 
 #[test]
