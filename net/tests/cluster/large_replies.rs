@@ -45,9 +45,9 @@ fn nodes_that_owe_each_other_large_replies_do_not_wait_for_each_other() {
     }
 }
 
-/// Asks for 200 MiB at once, and reads it only then; what there was no room for is asked for again.
+/// Asks for 80 MiB at once, and reads it only then; what there was no room for is asked for again.
 pub(crate) fn ask_for_many(resp: &mut Resp, name: &str, large: &str) {
-    let mut missing = 200;
+    let mut missing = 80;
     until("all of them have come", || {
         let mut requests = Vec::new();
         (0..missing).for_each(|_| push_request(&mut requests, &["GET", name]));
