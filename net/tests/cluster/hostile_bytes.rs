@@ -4,7 +4,7 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use quorate::wire::{
@@ -22,32 +22,40 @@ use super::resp::{Reply, Resp, push_request};
 
 /// A client at work: writes and reads back, again and again, until it is told that it is over.
 struct Bystander {
+    rounds: Arc<AtomicU64>,
     is_over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<u64>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Bystander {
     fn start(cluster: &Cluster) -> Self {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let (flag, mut resp) = (Arc::clone(&is_over), cluster.connect(1));
+        let (rounds, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (counter, flag, mut resp) = (Arc::clone(&rounds), Arc::clone(&is_over), cluster.connect(1));
         let thread = thread::spawn(move || {
-            let mut count = 0;
             while !flag.load(Ordering::Relaxed) {
-                let value = count.to_string();
+                let value = counter.load(Ordering::Relaxed).to_string();
                 assert_eq!(resp.ask(&["SET", "bystander", &value]), Reply::ok());
                 assert_eq!(resp.ask(&["GET", "bystander"]), Reply::bulk(&value));
-                count += 1;
+                counter.fetch_add(1, Ordering::Relaxed);
             }
-            count
         });
-        Self { is_over, thread: Some(thread) }
+        Self { rounds, is_over, thread: Some(thread) }
+    }
+
+    /// Waits until it has got something done from now on.
+    fn advance(&self) {
+        let target = self.rounds.load(Ordering::Relaxed) + 10;
+        until("the bystander gets something done", || {
+            let is_running = self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
+            assert!(is_running, "the bystander was disturbed");
+            (self.rounds.load(Ordering::Relaxed) >= target).then_some(())
+        });
     }
 
     /// Ends it; what went wrong with it goes wrong here.
     fn stop(mut self) {
         self.is_over.store(true, Ordering::Relaxed);
-        let count = self.thread.take().expect("it is stopped once").join().expect("nothing disturbs it");
-        assert!(count > 0, "it got nothing done");
+        self.thread.take().expect("it is stopped once").join().expect("nothing disturbs it");
     }
 }
 
@@ -61,7 +69,9 @@ impl Drop for Bystander {
 fn beside_a_bystander(cluster: &Cluster, growth_bytes_max: u64, story: impl FnOnce()) {
     let before = cluster.node(1).memory_bytes("VmHWM");
     let bystander = Bystander::start(cluster);
+    bystander.advance();
     story();
+    bystander.advance();
     bystander.stop();
     let growth = cluster.node(1).memory_bytes("VmHWM") - before;
     assert!(growth <= growth_bytes_max, "the node grew by {growth} bytes");
