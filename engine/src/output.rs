@@ -297,6 +297,11 @@ pub(crate) enum Ended {
 }
 
 impl OutputQueue {
+    /// Returns how many bytes of answers wait to be taken.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        self.arena.len()
+    }
+
     /// Throws away the bytes of outputs that were taken, once all are.
     pub(crate) fn recycle(&mut self) {
         if self.queue.is_empty() {

@@ -37,6 +37,9 @@ use super::{Leading, Level, Request, Shared, Submitted, broken_limit};
 /// When a client that was refused for want of room may try again.
 const RETRY_AFTER: Duration = Duration::from_micros(500);
 
+/// Bytes of answers after which the reads that waited together wait for the next turn.
+const ANSWER_BYTES_PER_TURN: usize = 1 << 20;
+
 /// The state of a leader beside its replica.
 #[derive(Debug)]
 pub(super) struct Leader {
@@ -57,6 +60,8 @@ pub(super) struct Leader {
     notice_due: Option<Instant>,
     /// Whether the read lease is to be renewed at the end of the turn.
     wants_lease: bool,
+    /// Whether reads that could be answered were left for the next turn, which is to come at once.
+    has_ready_reads: bool,
 }
 
 /// How far a leader is.
@@ -84,6 +89,7 @@ impl Leader {
             expiring: LogIndex(0),
             notice_due: None,
             wants_lease: false,
+            has_ready_reads: false,
         }
     }
 
@@ -130,7 +136,8 @@ impl Leader {
         let expiry = replica.kv.next_deadline().filter(|_| !is_expiring).and_then(|at| self.instant_of(at));
         let owed = self.peers.iter().filter(|peer| peer.owes_answer()).map(|peer| peer.heard).min();
         let probe = owed.map(|heard| heard.saturating_add(settings.probe_after));
-        [self.waiting.next_deadline(), expiry, self.notice_due, probe].into_iter().flatten().min()
+        let at_once = self.has_ready_reads.then_some(Instant(0));
+        [self.waiting.next_deadline(), expiry, self.notice_due, probe, at_once].into_iter().flatten().min()
     }
 }
 
@@ -530,11 +537,17 @@ impl Leading<'_> {
             self.leader.wants_lease = true;
             return;
         }
+        self.leader.has_ready_reads = false;
         while let Some(read) = self.leader.waiting.take_ready_read(self.replica.applied.index) {
             shared.waiter_count -= 1;
             let command = Command::decode(&read.command).expect("checked when it was parked");
             self.answer_read(shared, now, read.token, &command);
             self.leader.waiting.recycle(read);
+            if shared.outputs.answer_bytes() > ANSWER_BYTES_PER_TURN {
+                // What they ask for may be far more than there is memory: the host sends or refuses this much first.
+                self.leader.has_ready_reads = self.leader.waiting.has_reads();
+                return;
+            }
         }
     }
 

@@ -191,7 +191,7 @@ fn do_not_read(io: &'static str) {
     let cluster = Cluster::start(&Shape::three().io(&[io; 3]).set_text("limits", "output_max", "4 MiB"));
     let large = "x".repeat(1 << 20);
     assert_eq!(cluster.connect(1).ask(&["SET", "large", &large]), Reply::ok());
-    beside_a_bystander(&cluster, 40 << 20, || {
+    beside_a_bystander(&cluster, 96 << 20, || {
         // Replies of 200 MiB are asked for, and none is read.
         let (mut resp, mut other) = (cluster.connect(1), cluster.connect(1));
         let mut requests = Vec::new();

@@ -2,6 +2,7 @@
 //! again, and not cut off, and neither are the nodes that pass them on.
 
 use std::thread;
+use std::time::Duration;
 
 use quorate_engine::slots::{SlotMap, slot_of};
 
@@ -20,6 +21,28 @@ fn large_replies_arrive_through_every_node() {
         assert_no_connection_was_lost(&cluster);
         cluster.assert_equal(&[1, 2, 3]);
     }
+}
+
+#[test]
+fn reads_that_waited_together_are_not_all_answered_in_one_turn() {
+    // With a lease this short it has run out whenever nobody has asked for a moment, and all reads wait for the next one.
+    let cluster = Cluster::start(&Shape::three().set_text("replication", "read_lease", "10 ms"));
+    let large = "x".repeat(1 << 20);
+    let mut resp = cluster.connect(1);
+    assert_eq!(resp.ask(&["SET", "large", &large]), Reply::ok());
+    let before = cluster.node(1).memory_bytes("VmHWM");
+    for _ in 0..3 {
+        assert!(resp.is_silent(Duration::from_millis(100)));
+        let mut requests = Vec::new();
+        (0..300).for_each(|_| push_request(&mut requests, &["GET", "large"]));
+        resp.send_bytes(&requests);
+        for _ in 0..300 {
+            let reply = resp.receive();
+            assert!(reply == Reply::bulk(&large) || reply.is_error("OVERLOAD"), "{}", shown(&reply));
+        }
+    }
+    let growth = cluster.node(1).memory_bytes("VmHWM") - before;
+    assert!(growth < 128 << 20, "300 MiB were asked for, and the node grew by {growth} bytes");
 }
 
 #[test]
