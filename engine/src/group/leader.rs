@@ -132,12 +132,14 @@ impl Leader {
     }
 
     pub(super) fn next_alarm(&self, replica: &Replica, settings: &Settings) -> Option<Instant> {
+        if self.has_ready_reads {
+            return Some(Instant(0));
+        }
         let is_expiring = self.expiring > replica.applied.index;
         let expiry = replica.kv.next_deadline().filter(|_| !is_expiring).and_then(|at| self.instant_of(at));
         let owed = self.peers.iter().filter(|peer| peer.owes_answer()).map(|peer| peer.heard).min();
         let probe = owed.map(|heard| heard.saturating_add(settings.probe_after));
-        let at_once = self.has_ready_reads.then_some(Instant(0));
-        [self.waiting.next_deadline(), expiry, self.notice_due, probe, at_once].into_iter().flatten().min()
+        [self.waiting.next_deadline(), expiry, self.notice_due, probe].into_iter().flatten().min()
     }
 }
 
