@@ -198,6 +198,13 @@ impl Engine {
         self.shared.waiter_count > 0
     }
 
+    /// Whether a group that is led here has peers that were not told yet how far it is committed; they will be, within
+    /// the time of a notice.
+    #[must_use]
+    pub fn owes_notices(&self) -> bool {
+        self.groups.iter().any(Group::owes_notice)
+    }
+
     /// Whether `group` lives here.
     #[must_use]
     pub fn has_group(&self, group: GroupId) -> bool {

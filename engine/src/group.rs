@@ -269,6 +269,11 @@ impl Group {
         }
     }
 
+    /// Whether it leads, and a peer has not been told yet how far the log is committed.
+    pub(crate) fn owes_notice(&self) -> bool {
+        matches!(&self.role, Role::Leader(leader) if leader.owes_notice())
+    }
+
     /// Checks the invariants that cost time.
     ///
     /// # Panics

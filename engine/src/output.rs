@@ -136,6 +136,16 @@ pub enum Refusal {
         /// The limit.
         max: usize,
     },
+    /// A command, such as one that sets many keys at once, is larger than an entry can be.
+    #[error(
+        "ERR command of {len} bytes is larger than the limit of {max} for one entry: an eighth of a CPU's log, at most 16 MiB; divide it or raise node.log_memory"
+    )]
+    CommandTooLarge {
+        /// Its length.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
     /// A read waited for its turn in vain.
     #[error("NOQUORUM have {have} need {need}: the leader of group {group} could not confirm its read lease in time")]
     NoLease {
@@ -287,6 +297,11 @@ pub(crate) enum Ended {
 }
 
 impl OutputQueue {
+    /// Returns how many bytes of answers wait to be taken.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        self.arena.len()
+    }
+
     /// Throws away the bytes of outputs that were taken, once all are.
     pub(crate) fn recycle(&mut self) {
         if self.queue.is_empty() {

@@ -164,7 +164,9 @@ impl Cpu {
 
     /// Whether nothing is under way any more, so that the thread may end.
     pub(crate) fn is_finished(&mut self) -> bool {
-        self.front.requests.len() == 0 && !self.engine.has_waiters() && self.front.all_flushed()
+        let is_idle = self.front.requests.len() == 0 && !self.engine.has_waiters();
+        // Followers are told what was committed last: nobody will be there to tell them later.
+        is_idle && !self.engine.owes_notices() && self.front.all_flushed()
     }
 
     /// Refuses new work from now on.
@@ -413,7 +415,7 @@ impl Front {
             Output::Reply { token, outcome } => {
                 if let Some(underway) = self.requests.take(Key(token.0)) {
                     self.shared.counters(self.id).engine_replies.fetch_add(1, Ordering::Relaxed);
-                    self.finish(underway.origin, &Ending::of(&outcome, underway.group));
+                    self.finish_underway(&underway, &Ending::of(&outcome, underway.group));
                 }
             }
             Output::Notify(event) => self.note_event(&event),

@@ -15,7 +15,7 @@
 use core::time::Duration;
 
 use crate::config::{EXPIRIES_PER_TURN, GroupConfig, Settings};
-use crate::entry::EntryKind;
+use crate::entry::{BODY_BYTES_MAX, EntryKind};
 use crate::ids::{EntryId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
 use crate::log::EntryStamp;
 use crate::machine::answer::AnswerSink;
@@ -37,6 +37,9 @@ use super::{Leading, Level, Request, Shared, Submitted, broken_limit};
 /// When a client that was refused for want of room may try again.
 const RETRY_AFTER: Duration = Duration::from_micros(500);
 
+/// Bytes of answers after which the reads that waited together wait for the next turn.
+const ANSWER_BYTES_PER_TURN: usize = 1 << 20;
+
 /// The state of a leader beside its replica.
 #[derive(Debug)]
 pub(super) struct Leader {
@@ -57,6 +60,8 @@ pub(super) struct Leader {
     notice_due: Option<Instant>,
     /// Whether the read lease is to be renewed at the end of the turn.
     wants_lease: bool,
+    /// Whether reads that could be answered were left for the next turn, which is to come at once.
+    has_ready_reads: bool,
 }
 
 /// How far a leader is.
@@ -84,6 +89,7 @@ impl Leader {
             expiring: LogIndex(0),
             notice_due: None,
             wants_lease: false,
+            has_ready_reads: false,
         }
     }
 
@@ -95,6 +101,11 @@ impl Leader {
                 founding.forget(node);
             }
         }
+    }
+
+    /// Whether a peer has not been told yet how far the log is committed.
+    pub(super) fn owes_notice(&self) -> bool {
+        self.notice_due.is_some()
     }
 
     /// Returns how many voters can be reached, the leader included.
@@ -121,6 +132,9 @@ impl Leader {
     }
 
     pub(super) fn next_alarm(&self, replica: &Replica, settings: &Settings) -> Option<Instant> {
+        if self.has_ready_reads {
+            return Some(Instant(0));
+        }
         let is_expiring = self.expiring > replica.applied.index;
         let expiry = replica.kv.next_deadline().filter(|_| !is_expiring).and_then(|at| self.instant_of(at));
         let owed = self.peers.iter().filter(|peer| peer.owes_answer()).map(|peer| peer.heard).min();
@@ -195,8 +209,14 @@ impl Leading<'_> {
         if shared.waiter_count >= settings.waiters_max {
             return Err(overload(Bottleneck::Waiters));
         }
+        let (len, uncommitted_max) = (request.command.len(), settings.uncommitted_bytes_max());
+        let max = uncommitted_max.min(BODY_BYTES_MAX);
+        if len > max {
+            // No waiting would make room for it.
+            return Err(Refusal::CommandTooLarge { len, max });
+        }
         let uncommitted = self.leader.uncommitted_bytes;
-        if uncommitted + request.command.len() > settings.uncommitted_bytes_max() {
+        if uncommitted + len > uncommitted_max {
             return Err(overload(Bottleneck::Uncommitted));
         }
         let used = shared.used_bytes + uncommitted;
@@ -517,11 +537,17 @@ impl Leading<'_> {
             self.leader.wants_lease = true;
             return;
         }
+        self.leader.has_ready_reads = false;
         while let Some(read) = self.leader.waiting.take_ready_read(self.replica.applied.index) {
             shared.waiter_count -= 1;
             let command = Command::decode(&read.command).expect("checked when it was parked");
             self.answer_read(shared, now, read.token, &command);
             self.leader.waiting.recycle(read);
+            if shared.outputs.answer_bytes() > ANSWER_BYTES_PER_TURN {
+                // What they ask for may be far more than there is memory: the host sends or refuses this much first.
+                self.leader.has_ready_reads = self.leader.waiting.has_reads();
+                return;
+            }
         }
     }
 

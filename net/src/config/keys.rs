@@ -412,9 +412,10 @@ pub const KEYS: &[Key] = &[
     key(
         KeyId::ValueMax,
         ("limits", "value_max"),
-        Kind::Size { min: KIB, max: 64 * MIB },
+        Kind::Size { min: KIB, max: 14 * MIB },
         Fallback::Text("1 MiB"),
-        "the longest value; it travels in one entry, so it must fit into 1/8 of a CPU's log and into the window",
+        "the longest value; it travels in one entry of at most 16 MiB, with the longest key, and must fit into 1/8 of a CPU's \
+         log and into the window",
     ),
     key(
         KeyId::ArgumentsMax,

@@ -54,9 +54,9 @@ impl From<&EngineRefusal> for Failed {
                 (RefusalCode::Overload, [u64::try_from(retry_after.as_micros()).unwrap_or(u64::MAX), 0])
             }
             EngineRefusal::OutOfMemory { used, max } => (RefusalCode::OutOfMemory, [used as u64, max as u64]),
-            EngineRefusal::KeyTooLong { len, max } | EngineRefusal::ValueTooLarge { len, max } => {
-                (RefusalCode::TooLarge, [len as u64, max as u64])
-            }
+            EngineRefusal::KeyTooLong { len, max }
+            | EngineRefusal::ValueTooLarge { len, max }
+            | EngineRefusal::CommandTooLarge { len, max } => (RefusalCode::TooLarge, [len as u64, max as u64]),
             _ => (RefusalCode::Unavailable, [0; 2]),
         };
         Self::never(code, details, refusal.to_string())

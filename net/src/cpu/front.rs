@@ -121,6 +121,8 @@ pub(super) struct Front {
     pub(super) held_back: Vec<ConnId>,
     /// Queued bytes above which a connection counts as congested.
     pub(super) high_water: usize,
+    /// Queued bytes above which a connection, and all of them together, take no large replies.
+    reply_room: [usize; 2],
     /// Where sessions write.
     pub(super) reply: Vec<u8>,
     random: u64,
@@ -165,6 +167,7 @@ impl Front {
             random: u64::from(id.0) + 1,
             kills_seen: 0,
             high_water: transport.send_high_bytes,
+            reply_room: [transport.send_bytes_max / 2, transport.send_total_bytes_max / 2],
             scratch: Vec::new(),
             counted_at: Instant(0),
         }
@@ -315,8 +318,37 @@ impl Front {
     /// Ends the request that `key` names.
     pub(super) fn complete(&mut self, key: Key, ending: &Ending<'_>) {
         if let Some(underway) = self.requests.take(key) {
-            self.finish(underway.origin, ending);
+            self.finish_underway(&underway, ending);
         }
+    }
+
+    /// Brings the ending of a request to whoever asked, a large one only while there is room for it: requests are small,
+    /// so many are taken before it is known how much they ask for. What else a connection carries goes on in any case,
+    /// which between two nodes is the log.
+    pub(super) fn finish_underway(&mut self, underway: &Underway, ending: &Ending<'_>) {
+        let is_large = matches!(ending, Ending::Done { answer, .. } if answer.len() > REPLY_SMALL_BYTES);
+        if is_large && self.is_crowded(underway.origin) {
+            let failed = match underway.effect {
+                Effect::None => overload("the connection to whoever asked"),
+                Effect::Write => Failed::unknown(
+                    RefusalCode::Overload,
+                    "UNKNOWN the write has taken effect, but there was no room for its answer behind those not read yet",
+                ),
+            };
+            return self.finish(underway.origin, &Ending::Failed(failed));
+        }
+        self.finish(underway.origin, ending);
+    }
+
+    /// Whether so much waits to be sent to whoever asked that the rest is for small things.
+    fn is_crowded(&mut self, origin: Origin) -> bool {
+        let conn = match origin {
+            Origin::Resp { conn, .. } | Origin::Native { conn, .. } => conn,
+            Origin::Cpu { .. } => return false,
+        };
+        let held = self.conns.resp_mut(conn).map_or(0, |resp| resp.replies.held_bytes());
+        let [each, all] = self.reply_room;
+        self.outbox.queued_bytes(conn) + held > each || self.outbox.queued_bytes_total() > all
     }
 
     /// Brings an ending to whoever asked.
@@ -343,6 +375,8 @@ impl Front {
         if self.outbox.queued_bytes(conn) > self.high_water
             && let Some(native) = self.conns.native_mut(conn)
             && !native.is_congested
+            // Two nodes that owe each other much and did not read would wait for each other for ever.
+            && native.peer().is_none()
         {
             // Whoever asks faster than it reads is not read from for a while.
             native.is_congested = true;
@@ -524,6 +558,9 @@ impl Front {
         conn.to_u64() * u64::from(self.facts.cpu_count) + u64::from(self.id.0) + 1
     }
 }
+
+/// Answers up to this size are always passed on.
+const REPLY_SMALL_BYTES: usize = 4096;
 
 fn overload(what: &str) -> Failed {
     Failed::never(

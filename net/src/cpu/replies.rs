@@ -20,6 +20,8 @@ pub(super) struct Replies {
     queue: VecDeque<Reply>,
     waiting_reads: usize,
     waiting_writes: usize,
+    /// Bytes of the replies that are ready.
+    held_bytes: usize,
     spare: Vec<Vec<u8>>,
 }
 
@@ -84,6 +86,11 @@ impl Replies {
         self.queue.len()
     }
 
+    /// Returns how many bytes wait for earlier replies.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     /// Whether a read is under way.
     pub(super) fn has_reads(&self) -> bool {
         self.waiting_reads > 0
@@ -108,6 +115,7 @@ impl Replies {
 
     /// Adds a reply that only waits for those before it.
     pub(super) fn add_ready(&mut self, reply: Vec<u8>) {
+        self.held_bytes += reply.len();
         self.queue.push_back(Reply::Ready(reply));
     }
 
@@ -140,9 +148,11 @@ impl Replies {
         let Some(position) = place.checked_sub(self.first).and_then(|position| usize::try_from(position).ok()) else {
             return;
         };
+        let len = bytes.len();
         if let Some(reply) = self.queue.get_mut(position)
             && let Reply::Waiting(waiting) = core::mem::replace(reply, Reply::Ready(bytes))
         {
+            self.held_bytes += len;
             *self.counter(waiting.effect) -= 1;
         }
     }
@@ -154,7 +164,10 @@ impl Replies {
         }
         self.first += 1;
         match self.queue.pop_front() {
-            Some(Reply::Ready(bytes)) => Some(bytes),
+            Some(Reply::Ready(bytes)) => {
+                self.held_bytes -= bytes.len();
+                Some(bytes)
+            }
             Some(Reply::Waiting(_)) | None => None,
         }
     }
@@ -196,12 +209,14 @@ mod tests {
         replies.add_ready(b"three".to_vec());
         assert!(replies.is_first(one) && !replies.is_first(two));
         replies.set_ready(two, b"two".to_vec());
+        assert_eq!(replies.held_bytes(), 8);
         assert!(!replies.has_reads() && replies.has_writes());
         assert_eq!(replies.take_ready(), None);
         replies.pop_first();
         assert_eq!(replies.take_ready(), Some(b"two".to_vec()));
         assert_eq!(replies.take_ready(), Some(b"three".to_vec()));
         assert!(replies.is_empty() && !replies.has_writes());
+        assert_eq!(replies.held_bytes(), 0);
         assert!(replies.waiting(one).is_none());
     }
 }

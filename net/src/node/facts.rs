@@ -135,9 +135,15 @@ impl Facts {
             .collect()
     }
 
-    /// Whether CPU `ours` of this node and CPU `theirs` of a node with `their_count` CPUs have a group in common.
+    /// Whether CPU `ours` of this node and CPU `theirs` of a node with `their_count` CPUs are connected: they have a
+    /// group in common, or one of them is the first and the other has no group at all, and could not pass on what is
+    /// published there.
     #[must_use]
     pub fn are_connected(&self, ours: CpuId, theirs: CpuId, their_count: u16) -> bool {
+        let is_without_group = |cpu: CpuId| u32::from(cpu.0) >= self.placement.slots().group_count();
+        if is_without_group(ours) || is_without_group(theirs) {
+            return ours == CpuId(0) || theirs == CpuId(0);
+        }
         self.groups().any(|group| self.home_of(group) == ours && Self::cpu_of(group, their_count) == theirs)
     }
 
@@ -162,7 +168,6 @@ impl Facts {
         resp::Limits {
             args_max: u32::try_from(limits.arguments_len_max).unwrap_or(u32::MAX),
             bulk_bytes_max,
-            request_bytes_max: default.request_bytes_max.max(bulk_bytes_max.saturating_mul(2)).min(1 << 30),
             ..default
         }
     }

@@ -198,6 +198,12 @@ impl Outbox {
         self.set_reading(conn, Reading::On);
     }
 
+    /// Returns how many bytes are queued on all connections that have a backlog.
+    #[must_use]
+    pub fn queued_bytes_total(&self) -> usize {
+        self.total
+    }
+
     /// Bytes that were queued on `conn` and that the kernel has not taken; 0 if it is gone.
     #[must_use]
     pub fn queued_bytes(&self, conn: ConnId) -> usize {
@@ -331,6 +337,8 @@ impl Outbox {
     pub(super) fn record_sent(&mut self, index: u32, count: usize) {
         let entry = &mut self.entries[index as usize];
         assert!(count <= entry.lent, "{count} bytes sent of {} lent", entry.lent);
+        // The handler may have seen more than the high mark since the last flush, and wait to hear of the fall.
+        entry.was_high |= entry.queued() > self.limits.high;
         entry.lent -= count;
     }
 
@@ -541,6 +549,24 @@ mod tests {
         assert!(outbox.note_queued(0));
         outbox.advance_output(0, 10);
         assert!(!outbox.note_queued(0));
+    }
+
+    /// 30 bytes are with the kernel; 25 more are queued, the handler sees 55 and waits; the 30 are sent before the flush.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn drained_is_said_after_a_fall_that_began_between_flushes() {
+        let mut outbox = outbox(1);
+        let conn = outbox.open().unwrap();
+        outbox.send(conn, &[0; 30]).unwrap();
+        outbox.note_high(0);
+        outbox.lend_output(0);
+        assert!(!outbox.note_queued(0));
+        outbox.send(conn, &[0; 25]).unwrap();
+        assert_eq!(outbox.queued_bytes(conn), 55);
+        outbox.record_sent(0, 30);
+        outbox.note_high(0);
+        outbox.advance_output(0, 25);
+        assert!(outbox.note_queued(0));
     }
 
     #[test]

@@ -1,0 +1,140 @@
+//! What keeps a node from starting, or a cluster from serving, is said at once, with what to do about it.
+
+use std::fs;
+use std::net::TcpListener;
+
+use super::daemons::{Cluster, Shape, address, quorate, until};
+use super::resp::{Reply, Resp};
+
+/// Runs `quorate start` with a configuration that it does not start with; returns what it says.
+fn refused(config: &str) -> String {
+    let folder = std::env::temp_dir().join(format!("quorate-starting-{:x}", quorate::local_cluster::random_number()));
+    fs::create_dir(&folder).expect("a folder of our own");
+    let path = folder.join("node.toml");
+    fs::write(&path, config).expect("a file of our own");
+    let said =
+        refused_with(&["--config", &path.display().to_string()]).replace(&path.display().to_string(), "node.toml");
+    fs::remove_dir_all(&folder).expect("a folder of our own");
+    said
+}
+
+fn refused_with(arguments: &[&str]) -> String {
+    let mut command = quorate();
+    command.arg("start").args(arguments);
+    // A node that starts nevertheless is ended by the deadline of whoever waits for this test.
+    let ended = command.output().expect("the binary was built for this test");
+    assert_eq!(ended.status.code(), Some(1), "it does not start");
+    String::from_utf8(ended.stderr).expect("we print UTF-8")
+}
+
+const ALONE: &str = "[cluster]\nreplicas = 1\n[node]\nid = 1\n";
+
+#[test]
+fn a_port_that_is_taken_is_named_with_its_key() {
+    for door in ["resp", "native", "peer"] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let taken = listener.local_addr().expect("it is bound").to_string();
+        let mut doors = String::new();
+        for (index, other) in ["resp", "native", "peer"].into_iter().enumerate() {
+            let free = address(9_000 + 10 * u16::try_from(index).expect("one of three"));
+            doors.push_str(&format!("{other} = \"{}\"\n", if other == door { &taken } else { &free }));
+        }
+        let said = refused(&format!("{ALONE}[listen]\n{doors}"));
+        assert!(said.contains(&format!("cannot listen at {taken} (listen.{door})")), "{said}");
+        assert!(said.contains("is taken by another process; stop that one, or choose another address"), "{said}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let said = refused_with(&["--config", "/nonexistent/node.toml"]);
+    assert!(said.contains("/nonexistent/node.toml: cannot be read: No such file"), "{said}");
+    assert!(said.contains("check the path and who may read it"), "{said}");
+    let said = refused_with(&["--config", "/"]);
+    assert!(said.contains("/: cannot be read: "), "{said}");
+}
+
+#[test]
+fn a_door_open_to_the_network_needs_a_password() {
+    for door in ["resp", "native", "peer"] {
+        let said = refused(&format!("{ALONE}[listen]\n{door} = \"0.0.0.0:9100\"\n"));
+        assert!(said.contains("node.toml:6:"), "{said}");
+        let advice = "set security.requirepass, listen on 127.0.0.1, or say --insecure if the network is trusted";
+        assert!(said.contains(advice), "{said}");
+    }
+}
+
+#[test]
+fn settings_that_are_not_built_or_cannot_hold_together_are_named() {
+    let said = refused(&format!("{ALONE}durability = \"sync\"\n"));
+    assert!(
+        said.contains("node.toml:5:14: `node.durability` is \"sync\", which is not built yet; use \"memory\""),
+        "{said}"
+    );
+    let said = refused(&format!("{ALONE}log_memory = \"1 GiB\"\n[limits]\nvalue_max = \"32 MiB\"\n"));
+    assert!(said.contains("node.toml:7:13: `limits.value_max` is 32 MiB; allowed is 1 KiB to 14 MiB"), "{said}");
+    let said = refused("[cluster]\nreplicas = 3\n[node]\nid = 1\n");
+    assert!(said.contains("[[peers]]"), "{said}");
+    let said = refused("[cluster]\nreplicas = 1\n");
+    assert!(said.contains("node.id"), "{said}");
+}
+
+#[test]
+fn a_node_without_its_peers_says_what_it_waits_for() {
+    let cluster = Cluster::launch(&Shape::three(), &[true, false, false]);
+    let mut resp = until("node 1 listens", || Resp::try_connect(&cluster.resp(1)));
+    let log = until("it says what it waits for", || {
+        let log = cluster.node(1).log();
+        log.contains("groups serve once").then_some(log)
+    });
+    assert!(
+        log.contains("groups serve once their leader has heard 2 other replicas; see `quorate status --connect"),
+        "{log}"
+    );
+    for request in [&["SET", "k", "v"][..], &["GET", "k"], &["DBSIZE"]] {
+        let reply = resp.ask(request);
+        assert!(
+            reply.error().starts_with("NOQUORUM have 1 need 3: too few replicas of group 0"),
+            "{request:?}: {reply:?}"
+        );
+        assert!(reply.error().contains("see `quorate status`"), "{reply:?}");
+    }
+    let ended = quorate().args(["status", "--connect", &cluster.resp(1)]).output().expect("the binary was built");
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert_eq!(ended.status.code(), Some(4), "{said}");
+    assert!(said.contains("waiting: 1 of 3 replicas"), "{said}");
+    assert!(said.contains("unreachable"), "{said}");
+}
+
+#[test]
+fn a_cluster_does_not_begin_with_two_of_three_and_does_with_all() {
+    let mut cluster = Cluster::launch(&Shape::three(), &[true, true, false]);
+    let mut resp = until("node 1 listens", || Resp::try_connect(&cluster.resp(1)));
+    until("node 2 is heard", || {
+        resp.ask(&["SET", "k", "v"]).error().starts_with("NOQUORUM have 2 need 3").then_some(())
+    });
+    cluster.node_mut(3).start();
+    until("it serves", || (resp.ask(&["SET", "k", "v"]) == Reply::ok()).then_some(()));
+    cluster.assert_equal(&[1, 2, 3]);
+}
+
+#[test]
+fn nodes_that_do_not_belong_together_say_why() {
+    let one = Cluster::launch(&Shape::three(), &[true, false, false]);
+    until("node 1 listens", || Resp::try_connect(&one.resp(1)));
+    let said_by = |name: &str, change: &dyn Fn(String) -> String, expected: &str| {
+        // Another node 2, told where node 1 is.
+        let mut other = Cluster::launch(&Shape::three(), &[false, false, false]);
+        let mine = fs::read_to_string(one.folder().join("node-2.toml")).expect("it was written");
+        fs::write(other.folder().join("node-2.toml"), change(mine)).expect("a file of our own");
+        other.node_mut(2).start();
+        until(&format!("{name}: node 1 or 2 says {expected:?}"), || {
+            let logs = one.node(1).log() + &other.node(2).log();
+            logs.contains(expected).then_some(())
+        });
+    };
+    let renamed = |text: String| text.replace(one.name(), "scores");
+    said_by("another cluster", &renamed, "belongs to cluster");
+    let divided = |text: String| text.replace("partitions = 1", "partitions = 2");
+    said_by("other partitions", &divided, "must be the same everywhere: node 1 has 1, 3, 2; node 2 has 2, 3, 2");
+}
