@@ -362,6 +362,7 @@ fn hashes_hold_fields() {
         HGET none b           => $-1
         HMGET h a none c      => *3|$1|1|$-1|$1|4
         HMGET none a b        => *2|$-1|$-1
+        HMSET h a 1 b 3       => +OK
         HSETNX h a 9          => :0
         HSETNX h d 5          => :1
         HLEN h                => :4
@@ -392,6 +393,7 @@ fn hashes_hold_fields() {
         EXISTS h              => :0
         HSET h a              => -ERR wrong number of arguments for 'hset' command
         HSET h a 1 b          => -ERR wrong number of arguments for 'hset' command
+        HMSET h a 1 b         => -ERR wrong number of arguments for 'hmset' command
         ",
     );
 }
