@@ -208,6 +208,8 @@ fn parts_of_strings_are_read_and_overwritten() {
         EXISTS none           => :0
         SETRANGE k 70000000 x => -ERR string exceeds maximum allowed size (64 MiB)
         APPEND k !            => :12
+        APPEND none ''        => :0
+        EXISTS none           => :1
         APPEND fresh Hello    => :5
         APPEND fresh ' World' => :11
         GET fresh             => $11|Hello World
