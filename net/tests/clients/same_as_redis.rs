@@ -6,7 +6,7 @@
 //! | mark | compared |
 //! |---|---|
 //! | `~` | members in any order, pairs kept together in maps: Redis keeps none for them |
-//! | `#` | numbers that a clock counts: at most [`CLOCK_SLACK_MS`] apart, whole seconds at most 1 |
+//! | `#` | numbers that a clock counts: at most [`CLOCK_SLACK_S`] apart, and only those above zero |
 //! | `?` | the kind of reply only: the values are each server's own |
 //! | `*` | a scan, followed to its end and without its cursor: the names of all pages together, in any order |
 //! | `@` | asked again until it is `:0`: a key that is to expire |
@@ -64,12 +64,19 @@ impl Line {
             Compare::Exactly | Compare::UntilGone | Compare::WholeScan => redis == ours,
             Compare::AnyOrder => in_order(redis) == in_order(ours),
             Compare::Clock => match (integer(redis), integer(ours)) {
-                (Some(redis), Some(ours)) if self.text.starts_with("EXPIRETIME") => redis.abs_diff(ours) <= 1,
-                (Some(redis), Some(ours)) => redis.abs_diff(ours) <= CLOCK_SLACK_MS,
-                _ => false,
+                (Some(redis), Some(ours)) if redis > 0 => redis.abs_diff(ours) <= self.clock_slack(),
+                (redis, ours) => redis.is_some() && redis == ours,
             },
             Compare::Kind => redis.first() == ours.first(),
         }
+    }
+}
+
+impl Line {
+    /// How far two servers may be apart that are asked one after the other on a busy machine: [`CLOCK_SLACK_S`].
+    fn clock_slack(&self) -> u64 {
+        let is_seconds = self.text.starts_with("TTL") || self.text.starts_with("EXPIRETIME");
+        CLOCK_SLACK_S * if is_seconds { 1 } else { 1000 }
     }
 }
 
@@ -239,5 +246,5 @@ fn lines_are_read_as_written() {
 /// More pages than there are groups and keys.
 const SCAN_PAGES_MAX: u32 = 1000;
 
-/// How far two servers may be apart that are asked one after the other on a busy machine.
-const CLOCK_SLACK_MS: u64 = 3000;
+/// In seconds.
+const CLOCK_SLACK_S: u64 = 3;

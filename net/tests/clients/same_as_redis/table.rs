@@ -134,7 +134,7 @@ const SET_OPTIONS: &str = r#"
     SET o 6 KEEPTTL
     # PTTL o
     SET o 7
-    TTL o
+    # TTL o
     SET o 8 PX 100000
     # PTTL o
     SET o 9 EXAT 4102444800
@@ -170,7 +170,7 @@ const SET_OPTIONS: &str = r#"
     GETEX o PXAT 4102444800123
     # PEXPIRETIME o
     GETEX o PERSIST
-    TTL o
+    # TTL o
     GETEX o PERSIST EX 1
     GETEX o EX
     GETEX o EX x
@@ -392,16 +392,16 @@ const EXPIRY: &str = r#"
     EXPIRE e 100
     SET e v
     EXPIRE e 100
-    TTL e
+    # TTL e
     # PTTL e
     EXPIRE e 200 NX
     EXPIRE e 200 XX
-    TTL e
+    # TTL e
     EXPIRE e 100 GT
     EXPIRE e 300 GT
     EXPIRE e 400 LT
     EXPIRE e 50 LT
-    TTL e
+    # TTL e
     EXPIRE e 100 NX XX
     EXPIRE e 100 NX GT
     EXPIRE e 100 GT LT
@@ -412,11 +412,11 @@ const EXPIRY: &str = r#"
     EXPIRE e 100 XX
     EXPIRE e 100 GT
     EXPIRE e 100 LT
-    TTL e
+    # TTL e
     PERSIST e
     EXPIRE e 100 NX
     PEXPIRE e 200000
-    TTL e
+    # TTL e
     EXPIREAT e 4102444800
     # EXPIRETIME e
     # PEXPIRETIME e
@@ -437,7 +437,7 @@ const EXPIRY: &str = r#"
     PEXPIRE e 9223372036854775807
     PEXPIREAT e 9223372036854775808
     PEXPIREAT e x
-    TTL e
+    # TTL e
     EXPIRE e 0
     EXISTS e
     SET e v
@@ -456,7 +456,7 @@ const EXPIRY: &str = r#"
     PSETEX e 30 v
     @ EXISTS e
     GET e
-    TTL e
+    # TTL e
     TYPE e
     INCR e
     DEL e
@@ -465,7 +465,7 @@ const EXPIRY: &str = r#"
     @ EXISTS eh
     HGETALL eh
     HSET eh g w
-    TTL eh
+    # TTL eh
     HGETALL eh
     SET ek v PX 30
     @ TOUCH ek
@@ -523,10 +523,10 @@ const HASHES: &str = r#"
     HSET h2 f v
     EXPIRE h2 100
     HSET h2 g v
-    TTL h2
+    # TTL h2
     HDEL h2 f g
     HSET h2 f v
-    TTL h2
+    # TTL h2
 "#;
 
 const HASH_COUNTERS: &str = r#"
