@@ -219,7 +219,10 @@ impl Cpu {
         if Command::decode(command).is_ok_and(|command| command.flags.has(Flags::ABSOLUTE)) {
             self.scratch.clear();
             self.scratch.extend_from_slice(command);
-            let wall = i64::try_from(clock::wall_clock_ns()).unwrap_or(i64::MAX);
+            // As of `now`, from which the time to live will be counted, however long this turn has taken: a deadline
+            // that is named twice comes out the same.
+            let late = u64::try_from(clock::now().since(self.front.now).as_nanos()).unwrap_or(u64::MAX);
+            let wall = i64::try_from(clock::wall_clock_ns().saturating_sub(late)).unwrap_or(i64::MAX);
             resolve_absolute(&mut self.scratch, wall);
             command = &self.scratch;
         }

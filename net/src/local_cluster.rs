@@ -25,7 +25,7 @@ use std::time::Duration;
 use quorate_engine::time::Instant;
 use thiserror::Error;
 
-use crate::cli::status::ask::Asker;
+use crate::cli::status::ask::{AskError, Asker};
 use crate::cli::status::ask_node;
 use crate::cli::status::report::Report;
 use crate::clock;
@@ -50,6 +50,8 @@ pub struct LocalOptions {
     pub port_base: PortBase,
     /// Whether the nodes serve `DEBUG`, which can damage a replica on purpose.
     pub has_debug_commands: bool,
+    /// What clients must give first, if anything.
+    pub password: Option<String>,
     /// The binary to run; `None`: this one.
     pub binary: Option<PathBuf>,
     /// Ends the start early when it becomes true.
@@ -64,6 +66,7 @@ impl Default for LocalOptions {
             io: "auto".to_owned(),
             port_base: PortBase::Usual,
             has_debug_commands: false,
+            password: None,
             binary: None,
             is_interrupted: Arc::default(),
         }
@@ -290,19 +293,19 @@ impl LocalCluster {
             let (id, ports) = (*id, *ports);
             cluster.nodes.push(LocalNode { id, child, ports, cpus: options.cpus, config });
         }
-        cluster.wait_until_ready(started, &options.is_interrupted)?;
+        cluster.wait_until_ready(started, options)?;
         Ok(cluster)
     }
 
-    fn wait_until_ready(&mut self, started: Instant, is_interrupted: &AtomicBool) -> Result<(), LocalError> {
+    fn wait_until_ready(&mut self, started: Instant, options: &LocalOptions) -> Result<(), LocalError> {
         let mut askers: Vec<Option<Asker>> = self.nodes.iter().map(|_| None).collect();
         let deadline = started.saturating_add(READY_TIME_MAX);
         loop {
             self.check_children()?;
-            if is_interrupted.load(Ordering::Relaxed) {
+            if options.is_interrupted.load(Ordering::Relaxed) {
                 return Err(LocalError::Interrupted);
             }
-            let Some(missing) = self.find_missing(&mut askers) else {
+            let Some(missing) = self.find_missing(&mut askers, options.password.as_deref()) else {
                 self.ready_after = clock::now().since(started);
                 return Ok(());
             };
@@ -325,9 +328,9 @@ impl LocalCluster {
     }
 
     /// Returns what the first node that is not ready misses.
-    fn find_missing(&mut self, askers: &mut [Option<Asker>]) -> Option<String> {
+    fn find_missing(&mut self, askers: &mut [Option<Asker>], password: Option<&str>) -> Option<String> {
         for (node, asker) in self.nodes.iter().zip(askers) {
-            let report = match ask_kept(asker, &node.resp_address()) {
+            let report = match ask_kept(asker, &node.resp_address(), password) {
                 Ok(report) => report,
                 Err(error) => return Some(format!("node {}: {error}", node.id)),
             };
@@ -403,10 +406,10 @@ impl From<Taken> for LocalError {
 }
 
 /// Asks a node over a connection that is kept as long as it works.
-fn ask_kept(asker: &mut Option<Asker>, address: &str) -> Result<Report, crate::cli::status::ask::AskError> {
+fn ask_kept(asker: &mut Option<Asker>, address: &str, password: Option<&str>) -> Result<Report, AskError> {
     let mut kept = match asker.take() {
         Some(kept) => kept,
-        None => Asker::connect(address, None, ASK_TIMEOUT)?,
+        None => Asker::connect(address, password, ASK_TIMEOUT)?,
     };
     let report = ask_node(&mut kept)?;
     *asker = Some(kept);

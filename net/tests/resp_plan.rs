@@ -208,6 +208,8 @@ fn parts_of_strings_are_read_and_overwritten() {
         EXISTS none           => :0
         SETRANGE k 70000000 x => -ERR string exceeds maximum allowed size (64 MiB)
         APPEND k !            => :12
+        APPEND none ''        => :0
+        EXISTS none           => :1
         APPEND fresh Hello    => :5
         APPEND fresh ' World' => :11
         GET fresh             => $11|Hello World
@@ -362,6 +364,7 @@ fn hashes_hold_fields() {
         HGET none b           => $-1
         HMGET h a none c      => *3|$1|1|$-1|$1|4
         HMGET none a b        => *2|$-1|$-1
+        HMSET h a 1 b 3       => +OK
         HSETNX h a 9          => :0
         HSETNX h d 5          => :1
         HLEN h                => :4
@@ -392,6 +395,7 @@ fn hashes_hold_fields() {
         EXISTS h              => :0
         HSET h a              => -ERR wrong number of arguments for 'hset' command
         HSET h a 1 b          => -ERR wrong number of arguments for 'hset' command
+        HMSET h a 1 b         => -ERR wrong number of arguments for 'hmset' command
         ",
     );
 }

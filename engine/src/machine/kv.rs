@@ -36,6 +36,9 @@ pub const FIELD_OVERHEAD_BYTES: usize = 56;
 /// The seeds of the digest. Part of the format: replicas of different builds must agree.
 const DIGEST_SECRETS: RapidSecrets = RapidSecrets::seed_cpp(0x5175_6f72_6174_6531);
 
+/// Deadlines no further apart are the same: half of the unit they are named in.
+const SAME_DEADLINE_NS: u64 = 500_000;
+
 /// All keys of one group.
 #[derive(Debug)]
 pub struct Kv {
@@ -459,8 +462,8 @@ impl Kv {
             None => !command.flags.has(Flags::IF_PRESENT) && !command.flags.has(Flags::IF_LATER),
             Some(before) => {
                 !command.flags.has(Flags::IF_ABSENT)
-                    && (!command.flags.has(Flags::IF_LATER) || deadline > before)
-                    && (!command.flags.has(Flags::IF_EARLIER) || deadline < before)
+                    && (!command.flags.has(Flags::IF_LATER) || is_later(deadline, before))
+                    && (!command.flags.has(Flags::IF_EARLIER) || is_later(before, deadline))
             }
         };
         if is_wanted {
@@ -595,6 +598,14 @@ pub(crate) fn deadline_after(moment: Moment, ttl: i64) -> LogTime {
         Ok(ttl) => LogTime(moment.time.0.saturating_add(ttl)),
         Err(_) => LogTime(0),
     }
+}
+
+/// Whether one deadline is later than another, rather than the same said twice.
+///
+/// Clients name deadlines in milliseconds of Unix time. Each becomes logged time by a reading of two clocks, so that one
+/// that is named twice may come out some microseconds apart.
+fn is_later(deadline: LogTime, other: LogTime) -> bool {
+    deadline.0 > other.0.saturating_add(SAME_DEADLINE_NS)
 }
 
 fn deadline_from(time: i64) -> LogTime {

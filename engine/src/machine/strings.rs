@@ -176,10 +176,7 @@ fn change_text(kv: &mut Kv, key: &[u8], answer: &mut AnswerSink<'_>, change: imp
         let mut text = Vec::new();
         change(&mut text);
         answer.count(text.len());
-        if !text.is_empty() {
-            kv.insert(key, Value::Text(text), None);
-        }
-        return;
+        return kv.insert(key, Value::Text(text), None);
     };
     if let Value::Integer(number) = item.value {
         item.value = Value::Text(with_decimal(number, <[u8]>::to_vec));

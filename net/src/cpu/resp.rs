@@ -328,7 +328,7 @@ impl Cpu {
         let mut parts = core::mem::take(&mut self.parts);
         let step = match plan(spec, args, &context, &mut parts) {
             Ok(Plan::Elsewhere) => self.serve(conn, spec, args),
-            Ok(plan) => self.run_plan(conn, Wish { spec, plan, is_wanted }, &parts),
+            Ok(plan) => self.run_plan(conn, Wish { plan, is_wanted }, &parts),
             Err(error) => {
                 if is_wanted {
                     self.front.reply_now(conn, |out| out.error(&error.to_string()));
@@ -341,7 +341,7 @@ impl Cpu {
     }
 
     fn run_plan(&mut self, conn: ConnId, wish: Wish, parts: &crate::resp::plan::Parts) -> Step {
-        let effect = if wish.spec.flags.contains(Flags::WRITE) { Effect::Write } else { Effect::None };
+        let effect = if parts.has_writes() { Effect::Write } else { Effect::None };
         let Some(resp) = self.front.conns.resp_mut(conn) else { return Step::Close };
         if effect == Effect::Write && resp.replies.has_reads() {
             // A read before it has not been answered yet and must not see it.
@@ -390,7 +390,6 @@ const EVERYTHING: LogIndex = LogIndex(u64::MAX >> 2);
 /// A data command that is to be executed.
 #[derive(Clone, Copy)]
 struct Wish {
-    spec: &'static CommandSpec,
     plan: Plan,
     is_wanted: bool,
 }

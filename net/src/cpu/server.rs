@@ -172,13 +172,14 @@ impl Cpu {
         let number = |at: usize| std::str::from_utf8(&args[at]).ok().and_then(|text| text.parse::<i64>().ok());
         let Some(resp) = self.front.conns.resp_mut(conn) else { return Step::Close };
         let (need, timeout_ms) = match (number(1), number(2)) {
-            (Some(need), Some(timeout)) if need >= 0 && timeout >= 0 => (need, timeout),
-            (Some(_), Some(timeout)) if timeout < 0 => {
-                self.front.reply_now(conn, |out| out.error("ERR timeout is negative"));
-                return Step::Handled;
-            }
-            _ => {
-                self.front.reply_now(conn, |out| out.error("ERR value is not an integer or out of range"));
+            (Some(need), Some(timeout)) if timeout >= 0 => (need.max(0), timeout),
+            (need, timeout) => {
+                let text = match (need, timeout) {
+                    (None, _) => "ERR value is not an integer or out of range",
+                    (_, None) => "ERR timeout is not an integer or out of range",
+                    _ => "ERR timeout is negative",
+                };
+                self.front.reply_now(conn, |out| out.error(text));
                 return Step::Handled;
             }
         };

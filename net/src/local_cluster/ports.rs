@@ -156,8 +156,11 @@ impl PortPlan {
             native = local(own.native),
             peer = local(own.peer),
         );
-        if options.has_debug_commands {
-            text.push_str("\n[security]\ndebug_commands = true\n");
+        if options.has_debug_commands || options.password.is_some() {
+            text.push_str(&format!("\n[security]\ndebug_commands = {}\n", options.has_debug_commands));
+        }
+        if let Some(password) = &options.password {
+            text.push_str(&format!("requirepass = {}\n", toml::Value::from(password.as_str())));
         }
         for (other, ports) in self.nodes.iter().filter(|(other, _)| *other != id) {
             text.push_str(&format!("\n[[peers]]\nid = {other}\npeer = \"{}\"\n", local(ports.peer)));
@@ -199,7 +202,8 @@ mod tests {
         for (nodes, cpus) in [(1, 1), (3, 1), (NODES_MAX, CPUS_MAX)] {
             let plan = PortPlan::at(BASE_DEFAULT, nodes, cpus).expect("the default");
             for id in 1..=nodes {
-                let options = LocalOptions { has_debug_commands: true, ..LocalOptions::default() };
+                let password = Some("with \"quotes\"".to_owned());
+                let options = LocalOptions { has_debug_commands: true, password, ..LocalOptions::default() };
                 let text = plan.config("local-1", id, &options);
                 let folder = super::super::Folder::create(&format!("test-{:x}", random_number())).expect("a folder");
                 let path = folder.path().join("node.toml");

@@ -171,6 +171,7 @@ fn planner_of(id: CommandId) -> Option<Planner> {
         CommandId::Scan => scan::scan,
         CommandId::Hscan => scan::hash_scan,
         CommandId::Hset => hashes::set,
+        CommandId::Hmset => hashes::set_many,
         CommandId::Hsetnx => hashes::set_if_absent,
         CommandId::Hget => hashes::get,
         CommandId::Hmget => hashes::get_many,

@@ -103,6 +103,24 @@ fn a_key_set_to_a_past_deadline_ends_at_once() {
     assert_eq!(kv.key_count(), 0);
 }
 
+/// Redis compares milliseconds of Unix time; here the same millisecond may be two logged times.
+#[test]
+fn a_deadline_named_twice_is_neither_later_nor_earlier() {
+    let mut kv = empty();
+    apply(&mut kv, 0, set(b"k", b"v"));
+    let expire = |flags: Flags, time| Command { flags: Flags::TTL.with(flags), time, ..Command::new(Op::Expire, b"k") };
+    let (ms, error) = (1_000_000, 20_000);
+    apply(&mut kv, 0, expire(Flags::default(), 100 * ms));
+    for (flags, time, is_wanted) in [
+        (Flags::IF_LATER, 100 * ms + error, 0),
+        (Flags::IF_EARLIER, 100 * ms - error, 0),
+        (Flags::IF_LATER, 101 * ms - error, 1),
+        (Flags::IF_EARLIER, 100 * ms + error, 1),
+    ] {
+        assert_answer(&apply(&mut kv, 0, expire(flags, time)), Answer::Int(is_wanted));
+    }
+}
+
 #[test]
 fn get_range_counts_from_both_ends() {
     let mut kv = empty();

@@ -3,7 +3,7 @@
 use quorate_engine::machine::command::{Command, Flags, Op};
 
 use super::number::{check_float, integer};
-use super::{Parts, Plan, PlanError, Request};
+use super::{Parts, Plan, PlanError, Request, commit};
 use crate::resp::render::Shape;
 
 pub(super) fn set(request: &Request<'_>, parts: &mut Parts) -> Result<Plan, PlanError> {
@@ -11,6 +11,11 @@ pub(super) fn set(request: &Request<'_>, parts: &mut Parts) -> Result<Plan, Plan
         return Err(request.arity());
     }
     request.one_with_items(request.command(Op::HashSet), request.args.skip(2).iter(), parts)
+}
+
+/// As [`set`], and answers OK.
+pub(super) fn set_many(request: &Request<'_>, parts: &mut Parts) -> Result<Plan, PlanError> {
+    set(request, parts).map(|_| commit(Shape::Done))
 }
 
 pub(super) fn set_if_absent(request: &Request<'_>, parts: &mut Parts) -> Result<Plan, PlanError> {

@@ -14,6 +14,7 @@ pub struct Parts {
     /// Slot of each command, and where it ends in `bytes`.
     ends: Vec<(Slot, usize)>,
     pattern: Vec<u8>,
+    has_writes: bool,
 }
 
 /// One engine command, for the keys of one slot.
@@ -34,6 +35,7 @@ impl Parts {
         self.ends.shrink_to(KEPT_PARTS_MAX);
         self.pattern.clear();
         self.pattern.shrink_to(KEPT_BYTES_MAX);
+        self.has_writes = false;
     }
 
     /// How many parts there are.
@@ -64,6 +66,12 @@ impl Parts {
         (0..self.len()).map(|n| self.get(n))
     }
 
+    /// Whether any part goes through the log. The command table does not know: GETEX writes with some options only.
+    #[must_use]
+    pub fn has_writes(&self) -> bool {
+        self.has_writes
+    }
+
     /// Returns the pattern of `KEYS` and `MATCH`, which the shape applies to the answers; empty if nothing is filtered.
     #[must_use]
     pub fn pattern(&self) -> &[u8] {
@@ -72,6 +80,7 @@ impl Parts {
 
     pub(super) fn push(&mut self, slot: Slot, command: &Command<'_>) {
         command.encode_into(&mut self.bytes);
+        self.has_writes |= command.op.is_write();
         self.ends.push((slot, self.bytes.len()));
     }
 
@@ -85,6 +94,7 @@ impl Parts {
         items.for_each(|item| push_item(&mut self.bytes, item));
         let head = Command { value: &self.bytes[value..], ..command }.head();
         self.bytes[start..key].copy_from_slice(&head);
+        self.has_writes |= command.op.is_write();
         self.ends.push((slot, self.bytes.len()));
     }
 

@@ -444,8 +444,9 @@ fn parts_are_used_again_and_give_back_what_a_large_request_took() {
     parts.push(Slot(2), &Command::new(Op::Get, b"k"));
     parts.set_pattern(b"a*");
     assert_eq!((parts.len(), parts.get(1).slot, parts.pattern()), (2, Slot(2), &b"a*"[..]));
+    assert!(parts.has_writes());
     parts.clear();
-    assert!(parts.is_empty() && parts.pattern().is_empty());
+    assert!(parts.is_empty() && parts.pattern().is_empty() && !parts.has_writes());
     assert!(parts.capacity_bytes() <= 2 << 20);
     parts.push(Slot(3), &Command::new(Op::Get, b"other"));
     assert_eq!(Command::check(parts.get(0).command), Ok(Command::new(Op::Get, b"other")));
@@ -495,6 +496,7 @@ proptest! {
         prop_assert_eq!(plan == Plan::Elsewhere, parts.is_empty());
         let is_single = matches!(plan, Plan::EveryGroup { .. } | Plan::AnyGroup { .. });
         prop_assert!(!is_single || parts.len() == 1);
+        prop_assert_eq!(parts.has_writes(), parts.iter().any(|part| Command::check(part.command).is_ok_and(|command| command.op.is_write())));
         for part in parts.iter() {
             let command = Command::check(part.command).unwrap();
             prop_assert!(part.slot.0 < quorate_engine::slots::SLOT_COUNT);

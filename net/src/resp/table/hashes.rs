@@ -13,6 +13,11 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
         .one_key(&[KeyFlags::RW, KeyFlags::UPDATE])
         .docs("2.0.0", "O(N) in the fields", "Sets fields of a hash and returns how many are new.")
         .args(&[KEY, Argument::block("data", &[FIELD, VALUE]).multiple()]),
+    row(CommandId::Hmset, "hmset", -4, WRITE)
+        .one_key(&[KeyFlags::RW, KeyFlags::UPDATE])
+        .docs("2.0.0", "O(N) in the fields", "Sets fields of a hash; older clients send it where HSET does.")
+        .args(&[KEY, Argument::block("data", &[FIELD, VALUE]).multiple()])
+        .deprecated("4.0.0", "HSET with several fields"),
     row(CommandId::Hsetnx, "hsetnx", 4, WRITE)
         .one_key(&[KeyFlags::RW, KeyFlags::INSERT])
         .docs("2.0.0", "O(1)", "Sets a field of a hash that does not exist yet.")

@@ -125,6 +125,7 @@ command_ids! {
     Wait = "WAIT",
     // Hashes.
     Hset = "HSET",
+    Hmset = "HMSET",
     Hsetnx = "HSETNX",
     Hget = "HGET",
     Hmget = "HMGET",

@@ -193,7 +193,6 @@ pub const REFUSED: &[RefusedFamily] = &[
         names: &["copy", "rename", "renamenx", "dump", "restore", "restore-asking", "migrate"],
         instead: "keys do not move; read the value, write it under the new key (SET with NX if it must be new), then DEL",
     },
-    RefusedFamily { names: &["hmset"], instead: "use HSET, which takes several fields" },
     RefusedFamily { names: &["hstrlen"], instead: "use HGET" },
     RefusedFamily { names: &["hrandfield"], instead: "use HKEYS or HSCAN" },
     RefusedFamily { names: &["substr"], instead: "use GETRANGE" },
