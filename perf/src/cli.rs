@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
 use crate::clock::OsClock;
+use crate::embed::EmbedRun;
 use crate::floor::{FollowerOptions, LeaderOptions, follow, lead};
 use crate::load::{Arrival, Spacing};
 use crate::machine::Fingerprint;
@@ -50,6 +51,8 @@ enum Verb {
     Floor(FloorArgs),
     /// Quorate: real daemons, writes acknowledged by a quorum
     Quorum(QuorumArgs),
+    /// Quorate embedded: three replicas in one process, append to commit without a network
+    Embed(EmbedArgs),
     /// Quorate, the floor and every installed peer in interleaved rounds, with ratios
     Peers(PeersArgs),
     /// One system at rising rates up to its knee, then its latency at 50, 70 and 90 % of it
@@ -86,6 +89,21 @@ struct QuorumArgs {
     shape: ShapeArgs,
     #[command(flatten)]
     daemon: DaemonArgs,
+}
+
+#[derive(Debug, Args)]
+struct EmbedArgs {
+    /// Requests in flight
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    window: u32,
+    /// Bytes of each value
+    #[arg(long, value_name = "BYTES", default_value_t = 64)]
+    value: usize,
+    /// Pin the leader's thread and the followers' to these processors
+    #[arg(long, value_name = "CPU", num_args = 2, value_names = ["LEADER", "FOLLOWERS"])]
+    pin: Option<Vec<usize>>,
+    #[command(flatten)]
+    limit: LimitArgs,
 }
 
 #[derive(Debug, Args)]
@@ -169,6 +187,7 @@ pub fn run(cli: Cli) -> Result<bool> {
     match cli.verb {
         Verb::Floor(arguments) => run_floor(&output, &arguments),
         Verb::Quorum(arguments) => run_quorum(&output, &arguments),
+        Verb::Embed(arguments) => run_embed(&output, &arguments),
         Verb::Peers(arguments) => run_peers(&output, &arguments),
         Verb::Sweep(arguments) => run_sweep(&output, &arguments),
         Verb::Plot(arguments) => run_plot(&arguments),
@@ -196,6 +215,15 @@ fn run_one(output: &OutputArgs, system: System, setup: &Setup, load: &LoadArgs) 
     let mut report = output.begin()?;
     let mut running = system.start(setup)?;
     let measured = measure(&mut running, &system.subject(setup), &load.plan(output.seed), "");
+    report.record(&measured.line, &measured.figures, "")?;
+    report.finish()
+}
+
+fn run_embed(output: &OutputArgs, arguments: &EmbedArgs) -> Result<bool> {
+    let pin = arguments.pin.as_deref().and_then(|cpus| cpus.first_chunk().copied());
+    let run = EmbedRun { window: arguments.window, value_bytes: arguments.value, pin };
+    let mut report = output.begin()?;
+    let measured = run.measure(&arguments.limit.plan(Arrival::Window(arguments.window)))?;
     report.record(&measured.line, &measured.figures, "")?;
     report.finish()
 }

@@ -12,6 +12,7 @@
 pub mod cli;
 pub mod clock;
 pub mod connection;
+pub mod embed;
 pub mod floor;
 pub mod histogram;
 pub mod load;

@@ -86,7 +86,7 @@ pub fn measure(running: &mut Running, subject: &Subject, plan: &Plan, note: &str
 }
 
 /// The same load for a tenth of the requests, and a short time.
-fn warm_up(plan: &Plan) -> Plan {
+pub(crate) fn warm_up(plan: &Plan) -> Plan {
     Plan {
         arrival: plan.arrival,
         count_max: plan.count_max.div_ceil(10),
