@@ -16,6 +16,8 @@ pub const VALUE_BYTES_MAX: usize = crate::machine::strings::STRING_BYTES_MAX;
 pub const CLOCK_DRIFT_PPM: u64 = 20_000;
 /// Uncommitted bytes of one group may take this part of the log's memory.
 pub const UNCOMMITTED_SHARE: usize = 8;
+/// What an entry has around its key and value at most: header, head of the command, padding.
+pub const ENTRY_OVERHEAD_BYTES: usize = 256;
 /// Deadlines of keys that one group handles in one turn; the rest comes in the next one.
 pub const EXPIRIES_PER_TURN: usize = 128;
 
@@ -128,10 +130,12 @@ impl Config {
         }
         check("segment_bytes", self.segment_bytes, 256, 1 << 20)?;
         check("log_bytes", self.log_bytes, 16 * self.segment_bytes, 1 << 40)?;
-        // A value must fit into what one group may have uncommitted, or it could never be written.
-        let value_max = (self.log_bytes / UNCOMMITTED_SHARE / 2).min(VALUE_BYTES_MAX);
+        // An entry with the longest key and value must fit into what one group may have uncommitted, or it could never be
+        // written.
+        let share = self.log_bytes / UNCOMMITTED_SHARE;
+        check("key_bytes_max", self.key_bytes_max, 1, (share / 2).min(1 << 20))?;
+        let value_max = share.saturating_sub(self.key_bytes_max + ENTRY_OVERHEAD_BYTES).min(VALUE_BYTES_MAX);
         check("value_bytes_max", self.value_bytes_max, 1, value_max)?;
-        check("key_bytes_max", self.key_bytes_max, 1, value_max.min(1 << 20))?;
         check("waiters_max", self.waiters_max, 1, 1 << 24)?;
         check("window_bytes", self.window_bytes, 256, 1 << 30)?;
         check("append_bytes_max", self.append_bytes_max, 256, 1 << 20)?;
@@ -265,8 +269,11 @@ mod tests {
 
     #[test]
     fn a_value_that_could_never_be_written_is_refused_with_the_range() {
-        let error = Config { value_bytes_max: 5 << 20, ..Config::default() }.build().expect_err("more than 4 MiB");
-        assert_eq!(error.to_string(), "value_bytes_max is 5242880, allowed is 1 to 4194304");
+        let with = |value_bytes_max| Config { value_bytes_max, ..Config::default() }.build();
+        // An eighth of 64 MiB, less the longest key and 256 bytes.
+        assert!(with(8_322_816).is_ok());
+        let error = with(8_322_817).expect_err("an entry must fit its group's share");
+        assert_eq!(error.to_string(), "value_bytes_max is 8322817, allowed is 1 to 8322816");
     }
 
     #[test]

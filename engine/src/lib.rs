@@ -24,3 +24,8 @@ pub mod time;
 pub mod waiting;
 
 pub use group::{GroupState, GroupStatus, Level, MemberStatus, Request, Standing};
+
+/// The example in the project's README is compiled and run with the others.
+#[cfg(all(doctest, feature = "embed"))]
+#[doc = include_str!("../../README.md")]
+mod readme {}

@@ -222,10 +222,10 @@ pub const PEERS_MAX: usize = 63;
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The part of a CPU's log memory that the uncommitted entries of one group may take, as a divisor.
-pub const LOG_SHARE: u64 = 8;
+pub const LOG_SHARE: u64 = quorate_engine::config::UNCOMMITTED_SHARE as u64;
 
 /// What an entry of the log has around its key and value: its header, padding, and the operands of a command.
-pub const ENTRY_OVERHEAD: u64 = 256;
+pub const ENTRY_OVERHEAD: u64 = quorate_engine::config::ENTRY_OVERHEAD_BYTES as u64;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
