@@ -6,8 +6,6 @@
 //!
 //! At the end the state of all three replicas is compared: a run whose digests differ is an error, not a figure.
 
-use std::time::Duration;
-
 use anyhow::{Result, bail};
 use quorate_engine::config::Config;
 use quorate_engine::embed::{Cluster, Driver, Pipeline, PollPolicy};
@@ -157,8 +155,8 @@ impl Load {
 
 /// Log of each replica: the default of an embedded cluster.
 const LOG_BYTES: usize = 16 << 20;
-/// How long the last answers may take; what is missing then counts as lost.
-const ANSWERS_WAIT_NS: u64 = Duration::from_secs(5).as_nanos() as u64;
+/// How long the last answers may take, in nanoseconds; what is missing then counts as lost.
+const ANSWERS_WAIT_NS: u64 = 5_000_000_000;
 const SPINS_PER_YIELD: u32 = 1024;
 
 #[cfg(test)]
