@@ -208,7 +208,7 @@ mod tests {
         for start in 0..20 {
             for end in start..bytes.len() {
                 let one_by_one = bytes[start..end].iter().fold(0_u16, |crc, byte| {
-                    (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| (crc << 1) ^ (crc >> 15) * 0x1021)
+                    (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| (crc << 1) ^ ((crc >> 15) * 0x1021))
                 });
                 assert_eq!(crc16(&bytes[start..end]), one_by_one, "{start}..{end}");
             }
