@@ -83,6 +83,7 @@ impl Engine {
             outputs: OutputQueue::default(),
             waiter_count: 0,
             used_bytes: 0,
+            uncommitted_bytes: 0,
             busy: Vec::new(),
         };
         let position_count = groups.iter().map(|group| group.group.0 as usize + 1).max().unwrap_or(0);
@@ -167,7 +168,7 @@ impl Engine {
             self.queue.pop();
             if self.alarms[position] == Some(at) {
                 self.alarms[position] = None;
-                self.groups[position].on_alarm(&mut self.shared, now);
+                while self.groups[position].on_alarm(&mut self.shared, now).is_err() && self.release_oldest() {}
                 self.mark_dirty(position);
             }
         }

@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) waiter_count: usize,
     /// Bytes of keys and values of all groups.
     pub(crate) used_bytes: usize,
+    /// Bytes of entries that groups led here have appended and not committed.
+    pub(crate) uncommitted_bytes: usize,
     /// Peers whose connection takes no more bytes at the moment.
     pub(crate) busy: Vec<NodeId>,
 }
@@ -216,10 +218,16 @@ impl Group {
     }
 
     /// Does what time asks for: deadlines, expiries, notices, probes.
-    pub(crate) fn on_alarm(&mut self, shared: &mut Shared, now: Instant) {
-        if let Role::Leader(leader) = &mut self.role {
-            let mut leading = Leading { config: &self.config, replica: &mut self.replica, leader };
-            leading.on_alarm(shared, now);
+    ///
+    /// # Errors
+    /// The log is full: the caller makes room and calls again, or leaves it for a moment.
+    pub(crate) fn on_alarm(&mut self, shared: &mut Shared, now: Instant) -> Result<(), LogFull> {
+        match &mut self.role {
+            Role::Leader(leader) => {
+                let mut leading = Leading { config: &self.config, replica: &mut self.replica, leader };
+                leading.on_alarm(shared, now)
+            }
+            Role::Follower(_) => Ok(()),
         }
     }
 

@@ -66,6 +66,12 @@ impl Replica {
         }
     }
 
+    /// Whether the log is equal, through `prev`, to that of whoever holds `prev` and may lead.
+    pub(crate) fn knows(&self, pool: &Pool, prev: EntryId) -> bool {
+        // What lies before the base is committed and so equal in the logs of all leaders that may send.
+        prev.index < self.log.base().index || self.log.epoch_at(pool, prev.index) == Some(prev.epoch)
+    }
+
     /// Extends the log by what a leader sent, by the rule of conflict.
     ///
     /// # Errors
@@ -73,9 +79,7 @@ impl Replica {
     pub(crate) fn extend(&mut self, pool: &mut Pool, append: &Append<'_>) -> Result<Extended, LogFull> {
         let prev = append.prev;
         let base = self.log.base();
-        // What lies before the base is committed and so equal in the logs of all leaders that may send.
-        let is_known = prev.index <= base.index || self.log.epoch_at(pool, prev.index) == Some(prev.epoch);
-        if !is_known {
+        if !self.knows(pool, prev) {
             let hint = self.log.last().min(prev.index.previous());
             return Ok(Extended::Mismatch(hint));
         }
@@ -108,9 +112,12 @@ impl Replica {
     /// are whole, consecutive and hold commands was checked where they entered the node ([`Append::entries`]).
     fn find_fault(&self, pool: &Pool, append: &Append<'_>) -> Option<&'static str> {
         debug_assert!(is_well_formed(append), "entries that nobody has checked: {append:?}");
-        let slots = self.kv.slots();
+        let (slots, base) = (self.kv.slots(), self.log.base());
         for entry in StoredEntries::new(append.entries) {
             let id = entry.id();
+            if id.index > base.index && id.epoch < base.epoch {
+                return Some("the epochs of the entries fall behind the snapshot's");
+            }
             if !slots.contains(entry.slot()) {
                 return Some("an entry belongs to another group");
             }

@@ -1,12 +1,14 @@
 //! Stories of one or a few groups in steady state: commit, stragglers, restarts without memory, snapshots, leases.
 
 use quorate_engine::config::Config;
-use quorate_engine::ids::{GroupId, LogIndex, NodeId};
+use quorate_engine::engine::Input;
+use quorate_engine::ids::{GroupId, LogIndex, NodeId, Slot};
 use quorate_engine::machine::answer::Answer;
 use quorate_engine::machine::command::{Command, Flags, Op, push_item};
 use quorate_engine::output::{Event, Refusal, Token};
 use quorate_engine::testing::cluster::{Cluster, End};
-use quorate_engine::{GroupState, Level, Standing};
+use quorate_engine::time::Instant;
+use quorate_engine::{GroupState, Level, Request, Standing};
 
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
@@ -314,6 +316,66 @@ fn full_is_an_answer_and_whoever_tries_again_gets_through() {
     cluster.settle();
     assert_done(&cluster, write);
     cluster.check();
+}
+
+/// Three nodes lead sixteen groups each; each could fill its own log with what the others have not seen yet, and then find
+/// no room for what the others have.
+#[test]
+fn leaders_leave_each_other_room_in_the_log() {
+    let mut cluster = Cluster::start(3, 48, 3, 2, Config { log_bytes: 128 << 10, ..tiny() });
+    cluster.settle();
+    let value = [b'v'; 700];
+    let writes: Vec<Token> = (0..1_000).map(|n| cluster.set(format!("k{n}").as_bytes(), &value)).collect();
+    cluster.run_for(2_000);
+    let is_refused = |write: &&Token| matches!(cluster.end(**write), Some(End::Refused(Refusal::Overload { .. })));
+    let refused = writes.iter().filter(is_refused).count();
+    assert!(refused > 400, "{refused} of 1,000 refused: the logs were never full");
+    for n in 0..24 {
+        let write = cluster.set(format!("again{n}").as_bytes(), &value);
+        cluster.run_for(50);
+        assert_done(&cluster, write);
+    }
+    cluster.check();
+}
+
+#[test]
+fn keys_expire_although_the_log_is_full_and_nobody_writes() {
+    let mut cluster = three();
+    for n in 0..800 {
+        let key = format!("k{n}");
+        let write =
+            Command { flags: Flags::TTL, time: 1_000_000_000, value: b"v", ..Command::new(Op::Set, key.as_bytes()) };
+        cluster.submit(write);
+        cluster.settle();
+    }
+    cluster.run_for(5_000);
+    let count = cluster.submit(Command::new(Op::Count, b""));
+    cluster.settle();
+    assert_eq!(cluster.answer(count), Answer::Int(0));
+    cluster.check();
+}
+
+#[test]
+fn an_entry_of_another_group_is_not_appended() {
+    let mut cluster = Cluster::start(3, 3, 3, 2, tiny());
+    cluster.settle();
+    let mut flush = Vec::new();
+    Command::new(Op::Flush, b"").encode_into(&mut flush);
+    // Slot 0 belongs to group 0.
+    let request = Request {
+        token: Token(u64::MAX),
+        group: GroupId(1),
+        slot: Slot(0),
+        command: &flush,
+        level: Level::Commit,
+        after: LogIndex(0),
+    };
+    let outputs: Vec<_> = cluster
+        .engine_mut(B)
+        .handle(Instant(u64::MAX / 2), Input::Request(request))
+        .map(|output| format!("{output:?}"))
+        .collect();
+    assert!(outputs.len() == 1 && outputs[0].contains("NotHere"), "{outputs:?}");
 }
 
 #[test]

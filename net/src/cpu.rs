@@ -42,6 +42,7 @@ use quorate_engine::ids::{CpuId, GroupId, LogIndex, Slot};
 use quorate_engine::machine::answer::AnswerSink;
 use quorate_engine::machine::command::{Command, Flags, resolve_absolute};
 use quorate_engine::output::{Output, Token};
+use quorate_engine::slots::slot_of;
 use quorate_engine::time::Instant;
 use quorate_engine::{Level, Request as EngineRequest};
 
@@ -287,11 +288,11 @@ impl Cpu {
             (RecordKind::Frame, wire::Body::Publish(publish)) => self.front.deliver(&publish),
             (RecordKind::Frame, wire::Body::Request(request)) => {
                 let origin = Origin::Cpu { cpu, key: request.head.number };
-                self.execute(origin, &task_of(frame.about.group, &request));
+                self.execute(origin, &task_of(&self.front.facts, frame.about.group, &request));
             }
             (RecordKind::Peek, wire::Body::Request(request)) => {
                 let origin = Origin::Cpu { cpu, key: request.head.number };
-                self.peek(origin, &task_of(frame.about.group, &request));
+                self.peek(origin, &task_of(&self.front.facts, frame.about.group, &request));
             }
             (RecordKind::Status, wire::Body::Request(request)) => {
                 self.report(Origin::Cpu { cpu, key: request.head.number });
@@ -343,14 +344,20 @@ const SPARE_MAX: usize = 256;
 const SPARE_BYTES_MAX: usize = 16 << 10;
 
 /// Returns what a request frame asks for.
-fn task_of<'a>(group: GroupId, request: &wire::Request<'a>) -> Task<'a> {
+fn task_of<'a>(facts: &Facts, group: GroupId, request: &wire::Request<'a>) -> Task<'a> {
     let RequestHead { level, hops, read_after, .. } = request.head;
     let effect = if request.command.op.is_write() { Effect::Write } else { Effect::None };
     let level = match level {
         wire::Level::Accepted => Level::Accepted,
         wire::Level::Commit => Level::Commit,
     };
-    let slot = quorate_engine::slots::slot_of(request.command.routing_key());
+    let slots = facts.placement.slots();
+    // A command without keys is about its whole group, and stands at the group's first slot.
+    let slot = if request.command.op.is_keyless() && group.0 < slots.group_count() {
+        slots.slots_of(group).first
+    } else {
+        slot_of(request.command.routing_key())
+    };
     Task { group, slot, command: request.encoded, level, after: read_after, hops, effect }
 }
 

@@ -137,6 +137,11 @@ impl Group {
                 return Ok(());
             }
         };
+        if stream == StreamId::LIVE && replica.knows(&shared.pool, append.prev) {
+            // Before the entries, which may find no room: what is committed can then be applied and make some.
+            follower.matched = follower.matched.max(append.prev.index);
+            replica.advance_commit(append.commit.min(follower.matched));
+        }
         match replica.extend(&mut shared.pool, append)? {
             Extended::Through(last) => {
                 let matched = if stream == StreamId::LIVE {
@@ -146,7 +151,7 @@ impl Group {
                     last
                 };
                 replica.advance_commit(append.commit.min(matched));
-                // What is live is applied at the end of the turn, behind the acknowledgement, for which the leader waits.
+                // What is live is applied at the end of the turn, so that a host can send the acknowledgement first.
                 if stream != StreamId::LIVE {
                     let used_before = replica.kv.used_bytes();
                     replica.apply_silently(&shared.pool, replica.commit);

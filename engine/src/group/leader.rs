@@ -17,7 +17,7 @@ use core::time::Duration;
 use crate::config::{EXPIRIES_PER_TURN, GroupConfig, Settings};
 use crate::entry::{BODY_BYTES_MAX, EntryKind};
 use crate::ids::{EntryId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
-use crate::log::EntryStamp;
+use crate::log::{EntryStamp, LogFull};
 use crate::machine::answer::AnswerSink;
 use crate::machine::command::{Command, Op};
 use crate::machine::kv::Moment;
@@ -56,6 +56,8 @@ pub(super) struct Leader {
     next_stream: u64,
     /// The last entry that ends a key: no key is looked at again before it is applied.
     expiring: LogIndex,
+    /// No key is looked at before this: the log had no room.
+    expire_from: Instant,
     /// When peers that do not know the commit index yet must be told.
     notice_due: Option<Instant>,
     /// Whether the read lease is to be renewed at the end of the turn.
@@ -87,6 +89,7 @@ impl Leader {
             stamped: LogTime(0),
             next_stream: 1,
             expiring: LogIndex(0),
+            expire_from: Instant(0),
             notice_due: None,
             wants_lease: false,
             has_ready_reads: false,
@@ -137,6 +140,7 @@ impl Leader {
         }
         let is_expiring = self.expiring > replica.applied.index;
         let expiry = replica.kv.next_deadline().filter(|_| !is_expiring).and_then(|at| self.instant_of(at));
+        let expiry = expiry.map(|at| at.max(self.expire_from));
         let owed = self.peers.iter().filter(|peer| peer.owes_answer()).map(|peer| peer.heard).min();
         let probe = owed.map(|heard| heard.saturating_add(settings.probe_after));
         earlier(earlier(self.waiting.next_deadline(), expiry), earlier(self.notice_due, probe))
@@ -153,6 +157,10 @@ impl Leading<'_> {
         request: &Request<'_>,
     ) -> Result<Submitted, Refusal> {
         let command = Command::decode(request.command).expect("the host checks commands where they enter");
+        if !self.config.slots.contains(request.slot) {
+            // Followers would refuse it for ever, with all that follows it.
+            return Err(Refusal::NotHere { group: self.config.group });
+        }
         self.check_serving()?;
         if let Some(refusal) = broken_limit(&shared.settings, &command) {
             return Err(refusal);
@@ -219,7 +227,7 @@ impl Leading<'_> {
         if uncommitted + len > uncommitted_max {
             return Err(overload(Bottleneck::Uncommitted));
         }
-        let used = shared.used_bytes + uncommitted;
+        let used = shared.used_bytes + shared.uncommitted_bytes;
         if command.op.may_grow() && used + request.command.len() > settings.memory_bytes_max {
             return Err(Refusal::OutOfMemory { used, max: settings.memory_bytes_max });
         }
@@ -239,13 +247,15 @@ impl Leading<'_> {
         kind: EntryKind,
         slot: Slot,
         body: &[&[u8]],
-    ) -> Result<EntryId, crate::log::LogFull> {
+    ) -> Result<EntryId, LogFull> {
         let time = self.leader.log_time(now);
         let stamp = EntryStamp { epoch: self.config.epoch, time, kind, slot };
         let id = self.replica.log.append(&mut shared.pool, stamp, body)?;
         self.leader.stamped = time;
         let body_len = body.iter().map(|part| part.len()).sum();
-        self.leader.uncommitted_bytes += crate::entry::padded_len(body_len);
+        let entry_bytes = crate::entry::padded_len(body_len);
+        self.leader.uncommitted_bytes += entry_bytes;
+        shared.uncommitted_bytes += entry_bytes;
         Ok(id)
     }
 
@@ -511,7 +521,7 @@ impl Leading<'_> {
     fn apply(&mut self, shared: &mut Shared) {
         let used_before = self.replica.kv.used_bytes();
         let Leader { waiting, uncommitted_bytes, .. } = &mut *self.leader;
-        let Shared { pool, outputs, waiter_count, used_bytes, .. } = shared;
+        let Shared { pool, outputs, waiter_count, used_bytes, uncommitted_bytes: uncommitted_of_all, .. } = shared;
         self.replica.apply_through(pool, self.replica.commit, |kv, entry| {
             match waiting.take_write(entry.id().index) {
                 None => apply(kv, entry, &mut AnswerSink::discard()),
@@ -524,12 +534,14 @@ impl Leading<'_> {
                 }
             }
             *uncommitted_bytes -= entry.raw().len();
+            *uncommitted_of_all -= entry.raw().len();
         });
         *used_bytes = (*used_bytes + self.replica.kv.used_bytes()).saturating_sub(used_before);
     }
 
     /// Answers the reads that may be answered now.
     fn serve_reads(&mut self, shared: &mut Shared, now: Instant) {
+        self.leader.has_ready_reads = false;
         if !self.leader.waiting.has_reads() || !matches!(self.leader.status, Status::Serving) {
             return;
         }
@@ -537,7 +549,6 @@ impl Leading<'_> {
             self.leader.wants_lease = true;
             return;
         }
-        self.leader.has_ready_reads = false;
         while let Some(read) = self.leader.waiting.take_ready_read(self.replica.applied.index) {
             shared.waiter_count -= 1;
             let command = Command::decode(&read.command).expect("checked when it was parked");
@@ -607,8 +618,9 @@ impl Leading<'_> {
         let peer = &mut self.leader.peers[peer];
         let Some(to) = peer.replica() else { return };
         let prev = EntryId { epoch, index: prev };
-        // An empty append commits nothing: how far the logs match is not known yet.
-        let frame = AppendFrame { prev, commit: LogIndex(0), sent: now, last: prev.index };
+        // The commit index counts as far as the logs match, which the receiver finds out. It must be here: a follower whose
+        // log is full has room again only once it may apply.
+        let frame = AppendFrame { prev, commit: self.replica.commit, sent: now, last: prev.index };
         shared.outputs.append(to, position, self.config.epoch, StreamId::LIVE, frame);
         peer.progress = Progress::Probe { next, is_sent: true };
         peer.heard = now;
@@ -698,9 +710,12 @@ impl Leading<'_> {
 
     // ---- time ----
 
-    pub(super) fn on_alarm(&mut self, shared: &mut Shared, now: Instant) {
+    /// Does what time asks for.
+    ///
+    /// # Errors
+    /// The log has no room for the end of a key: the caller makes room and calls again, or leaves it for a moment.
+    pub(super) fn on_alarm(&mut self, shared: &mut Shared, now: Instant) -> Result<(), LogFull> {
         self.end_late(shared, now);
-        self.expire_keys(shared, now);
         if self.leader.notice_due.is_some_and(|due| due <= now) {
             // The end of the turn sends the notice.
             self.leader.notice_due = None;
@@ -714,6 +729,7 @@ impl Leading<'_> {
                 peer.begin_probe(next, now);
             }
         }
+        self.expire_keys(shared, now)
     }
 
     /// Ends what has waited too long. A write that was appended may still commit: its outcome is unknown.
@@ -734,11 +750,11 @@ impl Leading<'_> {
     }
 
     /// Appends the end of the keys whose deadline has come in logged time.
-    fn expire_keys(&mut self, shared: &mut Shared, now: Instant) {
+    fn expire_keys(&mut self, shared: &mut Shared, now: Instant) -> Result<(), LogFull> {
         let time = self.leader.log_time(now);
         let is_under_way = self.leader.expiring > self.replica.applied.index;
         if is_under_way || self.replica.kv.next_deadline().is_none_or(|deadline| deadline > time) {
-            return;
+            return Ok(());
         }
         let mut commands = Vec::new();
         self.replica.kv.due(time, EXPIRIES_PER_TURN, |key, deadline| {
@@ -748,8 +764,12 @@ impl Leading<'_> {
             commands.push((slot_of(key), bytes));
         });
         for (slot, bytes) in &commands {
-            let Ok(id) = self.append(shared, now, EntryKind::Command, *slot, &[bytes]) else { break };
+            let id = self.append(shared, now, EntryKind::Command, *slot, &[bytes]).inspect_err(|_| {
+                // In case that nobody can make room: look again, but not at once.
+                self.leader.expire_from = now.saturating_add(RETRY_AFTER);
+            })?;
             self.leader.expiring = id.index;
         }
+        Ok(())
     }
 }

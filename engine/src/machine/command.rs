@@ -24,6 +24,9 @@
 use rkyv::bytecheck::CheckBytes;
 use rkyv::{Archive, Portable, Serialize};
 
+use crate::ids::Slot;
+use crate::slots::slot_of;
+
 /// What a command does. The numbers are part of the log and wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Archive, Serialize, Portable, CheckBytes)]
 #[rkyv(as = Op)]
@@ -170,6 +173,12 @@ impl Op {
             | Self::RandomKey
             | Self::WaitAcks => ItemRule::Free,
         }
+    }
+
+    /// Whether the command names no key: it is about its whole group.
+    #[must_use]
+    pub fn is_keyless(self) -> bool {
+        matches!(self, Self::Flush | Self::Count | Self::Scan | Self::Keys | Self::RandomKey | Self::WaitAcks)
     }
 
     /// Whether all keys of the command stand in the items, rather than in `key`.
@@ -384,6 +393,21 @@ impl<'a> Command<'a> {
             ItemRule::Exactly(size) => count_items(self.value) == Some(size),
         };
         if is_valid { Ok(()) } else { Err(CommandError::Items { op: self.op }) }
+    }
+
+    /// Whether all keys of the command, if it names any, lie in `slot`.
+    ///
+    /// Cost: a checksum of each key.
+    #[must_use]
+    pub fn lies_in(&self, slot: Slot) -> bool {
+        if self.op.is_keyless() {
+            return true;
+        }
+        if !self.op.keys_are_items() {
+            return slot_of(self.key) == slot;
+        }
+        let step = if self.op == Op::SetMany { 2 } else { 1 };
+        items(self.value).step_by(step).all(|key| slot_of(key) == slot)
     }
 
     /// Returns the key that decides the slot: `key`, or the first item.

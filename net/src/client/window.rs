@@ -259,6 +259,10 @@ impl Window {
 
     /// Returns when [`Window::advance`] has something to do next, as far as that is known; at most a sweep too early.
     pub(super) fn wake_at(&self) -> Option<Instant> {
+        if !self.fresh.is_empty() {
+            // Their time begins with the next poll.
+            return Some(Instant(0));
+        }
         let pause = self.pauses.peek().map(|Reverse((until, _))| *until);
         let deadline = self.places.iter().filter(|place| place.phase != Phase::Free).map(|place| place.deadline).min();
         pause.into_iter().chain(deadline).min()

@@ -4,8 +4,7 @@
 //! frames that fit. What is wrong is answered with a `Reject` that says what to do, and the connection is closed.
 
 use quorate_engine::ids::{CpuId, GroupId, Incarnation, NodeId, ReplicaId};
-use quorate_engine::machine::command::{Command, Op, items};
-use quorate_engine::slots::slot_of;
+use quorate_engine::machine::command::{Command, Op};
 
 use crate::node::facts::Facts;
 use crate::transport::{Close, ConnId};
@@ -329,7 +328,7 @@ impl Cpu {
     fn handle_request(&mut self, conn: ConnId, group: GroupId, request: &crate::wire::Request<'_>) {
         let number = request.head.number;
         let origin = Origin::Native { conn, number };
-        let task = task_of(group, request);
+        let task = task_of(&self.front.facts, group, request);
         match objection(&self.front.facts, &task, &request.command) {
             None if self.front.is_stopping => {
                 let text = "UNAVAILABLE this node is going down; connect to another one";
@@ -356,15 +355,12 @@ fn objection(facts: &Facts, task: &Task<'_>, command: &Command<'_>) -> Option<(R
     if command.op == Op::Expired {
         return Some((RefusalCode::NotBuilt, "ERR keys are ended by the leader alone"));
     }
-    let has_no_key = matches!(command.op, Op::Flush | Op::Count | Op::Scan | Op::Keys | Op::RandomKey | Op::WaitAcks);
-    if has_no_key {
+    if command.op.is_keyless() {
         return None;
     }
     if slots.group_of(slot) != group {
         return Some((RefusalCode::NotLeader, "NOTLEADER the key belongs to another group; ask for the map again"));
     }
-    let step = if command.op == Op::SetMany { 2 } else { 1 };
-    let is_together =
-        !command.op.keys_are_items() || items(command.value).step_by(step).all(|key| slot_of(key) == slot);
+    let is_together = !command.op.keys_are_items() || command.lies_in(slot);
     (!is_together).then_some((RefusalCode::CrossSlot, "CROSSSLOT Keys in request don't hash to the same slot"))
 }

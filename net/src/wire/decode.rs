@@ -487,7 +487,8 @@ impl<'a> Raw<'a> {
 }
 
 /// Checks the tail of an `Append` of message epoch `epoch`: whole entries with right checksums, each directly behind the
-/// one before, born in an epoch that is neither below that of the one before nor above the leader's, and with valid commands.
+/// one before, born in an epoch that is neither below that of the one before nor above the leader's, and with valid
+/// commands whose keys lie in the entry's slot.
 fn check_entries(prev: EntryId, epoch: Epoch, entries: &[u8]) -> Result<(), DecodeError> {
     let mut previous = prev;
     for entry in Entries::new(entries) {
@@ -499,7 +500,11 @@ fn check_entries(prev: EntryId, epoch: Epoch, entries: &[u8]) -> Result<(), Deco
         }
         entry.verify()?;
         if entry.kind() == EntryKind::Command {
-            Command::check(entry.body())?;
+            let command = Command::check(entry.body())?;
+            if !command.lies_in(entry.slot()) {
+                let slot = u64::from(entry.slot().0);
+                return Err(DecodeError::Field { kind: Kind::Append, field: "the slot of an entry", value: slot });
+            }
         }
         previous = found;
     }
