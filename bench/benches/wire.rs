@@ -10,9 +10,10 @@ use quorate::wire::{
     About, BodyLimits, FrameReader, Level, ReplyHead, RequestHead, Stage, decode, encode_append_with, encode_message,
 };
 use quorate_engine::entry::{EntryHeader, EntryKind, padded_len};
-use quorate_engine::ids::{EntryId, Epoch, GroupId, LogIndex, Slot};
+use quorate_engine::ids::{EntryId, Epoch, GroupId, LogIndex};
 use quorate_engine::machine::command::{Command, Op};
 use quorate_engine::message::{Ack, Append, Message, StreamId};
+use quorate_engine::slots::slot_of;
 use quorate_engine::time::{Instant, LogTime};
 
 const ABOUT: About = About { group: GroupId(5), epoch: Epoch(1) };
@@ -32,7 +33,7 @@ fn entries(count: u64, value_bytes: usize) -> Vec<u8> {
     for index in 1..=count {
         let body_len = u32::try_from(body.len()).expect("a short body");
         let id = EntryId { epoch: Epoch(1), index: LogIndex(index) };
-        let (time, kind, slot) = (LogTime(index), EntryKind::Command, Slot(1));
+        let (time, kind, slot) = (LogTime(index), EntryKind::Command, slot_of(b"tick:0000000000"));
         let header = EntryHeader { crc32c: 0, body_len, id, time, kind, slot }.sealed(&[&body]);
         let start = out.len();
         out.extend_from_slice(&header.to_bytes());

@@ -17,6 +17,7 @@ use quorate_engine::ids::{CpuId, EntryId, Epoch, GroupId, Incarnation, LogIndex,
 use quorate_engine::machine::answer::AnswerSink;
 use quorate_engine::machine::command::{Command, Flags, Op};
 use quorate_engine::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Message, Mismatch, Refused, StreamId};
+use quorate_engine::slots::slot_of;
 use quorate_engine::time::{Instant, LogTime};
 
 /// Where the kind stands in the header.
@@ -51,9 +52,9 @@ fn kept(write: impl FnOnce(&mut Vec<u8>)) -> &'static [u8] {
     bytes.leak()
 }
 
-fn push_entry(out: &mut Vec<u8>, id: EntryId, kind: EntryKind, body: &[u8]) {
+fn push_entry(out: &mut Vec<u8>, id: EntryId, kind: EntryKind, slot: Slot, body: &[u8]) {
     let body_len = u32::try_from(body.len()).expect("a short body");
-    let header = EntryHeader { crc32c: 0, body_len, id, time: LogTime(9), kind, slot: Slot(12_345) }.sealed(&[body]);
+    let header = EntryHeader { crc32c: 0, body_len, id, time: LogTime(9), kind, slot }.sealed(&[body]);
     let start = out.len();
     out.extend_from_slice(&header.to_bytes());
     out.extend_from_slice(body);
@@ -126,8 +127,11 @@ fn messages() -> Vec<Case> {
         entries: b"",
     };
     let entries = kept(|out| {
-        push_entry(out, entry_id(7, 42), EntryKind::View, b"");
-        push_entry(out, entry_id(7, 43), EntryKind::Command, b"a command, not looked at");
+        let mut command = Vec::new();
+        Command { value: b"100.25", ..Command::new(Op::Set, b"px:ACME") }.encode_into(&mut command);
+        let slot = slot_of(b"px:ACME");
+        push_entry(out, entry_id(7, 42), EntryKind::View, slot, b"");
+        push_entry(out, entry_id(7, 43), EntryKind::Command, slot, &command);
     });
     let full = Append { entries, ..append };
     let leader = ReplicaId { node: NodeId(3), incarnation: Incarnation(12) };

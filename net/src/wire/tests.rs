@@ -5,8 +5,9 @@ use proptest::prelude::*;
 use quorate_engine::entry::{EntryError, EntryHeader, EntryKind, padded_len};
 use quorate_engine::ids::{EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
 use quorate_engine::machine::answer::AnswerSink;
-use quorate_engine::machine::command::{Command, Flags, Op};
+use quorate_engine::machine::command::{Command, Flags, Op, push_item};
 use quorate_engine::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Message, Mismatch, Refused, StreamId};
+use quorate_engine::slots::slot_of;
 use quorate_engine::time::{Instant, LogTime};
 
 use super::header::{COVERED_AT, checksum};
@@ -30,21 +31,27 @@ fn number() -> impl Strategy<Value = u64> {
     0..=1_u64 << 62
 }
 
-/// Entries in order behind `prev`, and what they are behind it.
-fn entries(prev: EntryId, bodies: &[Vec<u8>]) -> Vec<u8> {
+/// Entries in order behind `prev`, each of which sets one of `texts` to itself.
+fn entries(prev: EntryId, texts: &[Vec<u8>]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut id = EntryId { epoch: Epoch(prev.epoch.0.max(1)), index: prev.index };
-    for body in bodies {
+    for text in texts {
         id.index = id.index.next();
-        let body_len = u32::try_from(body.len()).unwrap();
-        let (kind, slot) = (EntryKind::Command, Slot(1));
-        let header = EntryHeader { crc32c: 0, body_len, id, time: LogTime(5), kind, slot }.sealed(&[body]);
-        let start = out.len();
-        out.extend_from_slice(&header.to_bytes());
-        out.extend_from_slice(body);
-        out.resize(start + padded_len(body.len()), 0);
+        push_entry(&mut out, id, slot_of(text), &Command { value: text, ..Command::new(Op::Set, text) });
     }
     out
+}
+
+fn push_entry(out: &mut Vec<u8>, id: EntryId, slot: Slot, command: &Command<'_>) {
+    let mut body = Vec::new();
+    command.encode_into(&mut body);
+    let body_len = u32::try_from(body.len()).unwrap();
+    let (kind, time) = (EntryKind::Command, LogTime(5));
+    let header = EntryHeader { crc32c: 0, body_len, id, time, kind, slot }.sealed(&[&body]);
+    let start = out.len();
+    out.extend_from_slice(&header.to_bytes());
+    out.extend_from_slice(&body);
+    out.resize(start + padded_len(body.len()), 0);
 }
 
 fn about() -> impl Strategy<Value = About> {
@@ -375,6 +382,31 @@ fn entries_must_follow_one_another_and_none_is_from_the_future() {
         let found = id(3, 10);
         let expected = Err(DecodeError::Order { previous: prev, found, epoch: Epoch(epoch) });
         assert_eq!(outcome, if is_right { Ok(()) } else { expected });
+    }
+}
+
+#[test]
+fn a_key_in_another_slot_than_its_entry_is_refused() {
+    let about = About { group: GroupId(1), epoch: Epoch(1) };
+    let id = EntryId { epoch: Epoch(1), index: LogIndex(1) };
+    let slot = slot_of(b"foo");
+    let mut two_keys = Vec::new();
+    for item in [b"foo", b"bar"] {
+        push_item(&mut two_keys, item);
+    }
+    for (command, slot, is_right) in [
+        (Command::new(Op::Set, b"foo"), slot, true),
+        (Command::new(Op::Set, b"bar"), slot, false),
+        (Command { value: &two_keys, ..Command::new(Op::Delete, b"") }, slot, false),
+        (Command::new(Op::Flush, b""), slot, true),
+    ] {
+        let mut list = Vec::new();
+        push_entry(&mut list, id, slot, &command);
+        let bytes = append_sample(about, EntryId::START, &list);
+        let outcome = decode(&bytes, Stage::Peer, &BodyLimits::DEFAULT).map(|_| ());
+        let refusal =
+            DecodeError::Field { kind: Kind::Append, field: "the slot of an entry", value: u64::from(slot.0) };
+        assert_eq!(outcome, if is_right { Ok(()) } else { Err(refusal) }, "{command:?}");
     }
 }
 
