@@ -52,6 +52,12 @@ fn kept(write: impl FnOnce(&mut Vec<u8>)) -> &'static [u8] {
     bytes.leak()
 }
 
+fn set_price() -> Vec<u8> {
+    let mut command = Vec::new();
+    Command { value: b"100.25", ..Command::new(Op::Set, b"px:ACME") }.encode_into(&mut command);
+    command
+}
+
 fn push_entry(out: &mut Vec<u8>, id: EntryId, kind: EntryKind, slot: Slot, body: &[u8]) {
     let body_len = u32::try_from(body.len()).expect("a short body");
     let header = EntryHeader { crc32c: 0, body_len, id, time: LogTime(9), kind, slot }.sealed(&[body]);
@@ -127,11 +133,8 @@ fn messages() -> Vec<Case> {
         entries: b"",
     };
     let entries = kept(|out| {
-        let mut command = Vec::new();
-        Command { value: b"100.25", ..Command::new(Op::Set, b"px:ACME") }.encode_into(&mut command);
-        let slot = slot_of(b"px:ACME");
-        push_entry(out, entry_id(7, 42), EntryKind::View, slot, b"");
-        push_entry(out, entry_id(7, 43), EntryKind::Command, slot, &command);
+        push_entry(out, entry_id(7, 42), EntryKind::View, slot_of(b"px:ACME"), b"");
+        push_entry(out, entry_id(7, 43), EntryKind::Command, slot_of(b"px:ACME"), &set_price());
     });
     let full = Append { entries, ..append };
     let leader = ReplicaId { node: NodeId(3), incarnation: Incarnation(12) };
