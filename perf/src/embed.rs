@@ -13,7 +13,6 @@ use quorate_engine::machine::answer::Answer;
 use quorate_engine::machine::command::{Command, Op};
 
 use crate::clock::{Clock, OsClock};
-use crate::histogram::Latencies;
 use crate::load::{Figures, Plan, RequestId};
 use crate::measure::{Measured, warm_up};
 use crate::report::{ResultLine, Subject};
@@ -79,17 +78,7 @@ struct Load {
 impl Load {
     fn run(&mut self, driver: &mut Driver, plan: &Plan, window: u32) -> Figures {
         let clock = OsClock::start();
-        let mut figures = Figures {
-            sent: 0,
-            count: 0,
-            errors: 0,
-            unexpected: 0,
-            elapsed_ns: 0,
-            offered_ns: 0,
-            latencies: Latencies::new(),
-            from_send: None,
-            failure: None,
-        };
+        let mut figures = Figures::default();
         let mut empty_turns = 0_u32;
         loop {
             let now = clock.now_ns();

@@ -140,8 +140,8 @@ pub enum Spacing {
     },
 }
 
-/// The result of one run.
-#[derive(Debug)]
+/// The result of one run; the default is that of a run which sent nothing.
+#[derive(Debug, Default)]
 pub struct Figures {
     /// Requests sent.
     pub sent: u64,
@@ -309,17 +309,7 @@ impl Session {
                 (Schedule::Paced { pacer }, OUTSTANDING_MAX, Some(Latencies::new()))
             }
         };
-        let figures = Figures {
-            sent: 0,
-            count: 0,
-            errors: 0,
-            unexpected: 0,
-            elapsed_ns: 0,
-            offered_ns: 0,
-            latencies: Latencies::new(),
-            from_send,
-            failure: None,
-        };
+        let figures = Figures { from_send, ..Figures::default() };
         Self {
             schedule,
             plan: *plan,
