@@ -37,7 +37,7 @@
 //!
 //! Three ways in, from convenient to fast: a [`Handle`] gives a [`Ticket`] for each request, to be polled, waited for or
 //! awaited by any executor; a [`Pipeline`] submits many requests and polls their completions in bulk; with
-//! [`Builder::build_driven`] the host's own thread is the leader's, and a request does not change threads to be appended.
+//! [`Builder::build_driven`] the host's own thread is the leader's ([`Driver`]), and appends what it submits at once.
 //!
 //! # Time and units
 //! This module has the only clock of the crate, `CLOCK_BOOTTIME`, read once per turn of the leader.

@@ -134,7 +134,7 @@ fn the_window_of_a_client_is_bounded() {
 
 fn drive_until(driver: &mut Driver, mut is_done: impl FnMut() -> bool) {
     while !is_done() {
-        if !driver.turn() {
+        if !driver.turn(|_| {}) {
             thread::yield_now();
         }
     }
@@ -173,6 +173,61 @@ fn a_read_sees_the_writes_submitted_before_it() {
         });
         assert_eq!(reads, 1);
     }
+    assert!(driver.stop().digests_agree());
+}
+
+#[test]
+fn what_the_driving_thread_submits_is_completed_in_its_turns() {
+    let mut driver = Cluster::builder().in_flight_max(4).build_driven().unwrap();
+    let mut ids = Vec::new();
+    for round in 0..500_u32 {
+        let value = round.to_string();
+        driver.submit(1, set(b"k", value.as_bytes())).unwrap();
+        driver.submit(2, Command::new(Op::Get, b"k")).unwrap();
+        driver.submit(3, Command::new(Op::HashSet, b"k")).unwrap_err();
+        driver.submit(4, Command { number: 1, ..Command::new(Op::Increment, b"n") }).unwrap();
+        driver.submit(5, Command { value: b"v", ..Command::new(Op::HashGet, b"k") }).unwrap();
+        assert_eq!(driver.submit(6, set(b"k", b"")), Err(SubmitError::Busy));
+        let mut tags = Vec::new();
+        while driver.in_flight() > 0 {
+            driver.turn(|completion| {
+                let answered = completion.result.expect("answered");
+                match completion.tag {
+                    1 => ids.push(answered.id),
+                    2 => assert_eq!(answered.answer(), Answer::Bulk(value.as_bytes())),
+                    4 => assert_eq!(answered.answer(), Answer::Int(i64::from(round) + 1)),
+                    tag => assert!(tag == 5 && matches!(answered.answer(), Answer::Error(_)), "tag {tag}"),
+                }
+                tags.push(completion.tag);
+            });
+        }
+        tags.sort_unstable();
+        assert_eq!(tags, [1, 2, 4, 5]);
+    }
+    assert!(ids.is_sorted() && ids.len() == 500);
+    driver.submit(1, set(b"k", b"last")).unwrap();
+    let stopped = driver.stop();
+    assert!(stopped.digests_agree());
+}
+
+#[test]
+fn what_the_driving_thread_is_refused_is_told_by_the_next_turn() {
+    let config = Config { waiters_max: 2, ..Config::default() };
+    let mut driver = Cluster::builder().config(config).build_driven().unwrap();
+    for tag in 0..5 {
+        driver.submit(tag, set(b"k", b"v")).unwrap();
+    }
+    let mut refused = Vec::new();
+    assert!(driver.turn(|completion| {
+        assert!(matches!(completion.result, Err(RequestError::Refused(Refusal::Overload { .. }))));
+        refused.push(completion.tag);
+    }));
+    assert_eq!(refused, [2, 3, 4]);
+    let mut done = 0;
+    while driver.in_flight() > 0 {
+        driver.turn(|completion| done += u32::from(completion.result.is_ok()));
+    }
+    assert_eq!(done, 2);
     assert!(driver.stop().digests_agree());
 }
 

@@ -1,14 +1,14 @@
 //! The embedded engine: three replicas in this process, the leader on the measuring thread, both followers on another.
 //!
-//! Service time (window 1) is from submitting a write to having its answer, which a quorum of the replicas holds by then;
-//! nothing crosses a socket. With a larger window it is throughput, and the latencies are those of the window. The clock
-//! is read once a turn.
+//! Service time (window 1) is from before a write is appended to having its answer: by then a quorum of the replicas holds
+//! it, and the leader has applied it; nothing crosses a socket. With a larger window it is throughput, and the latencies
+//! are those of the window. The clock is read once a turn.
 //!
 //! At the end the state of all three replicas is compared: a run whose digests differ is an error, not a figure.
 
 use anyhow::{Result, bail};
 use quorate_engine::config::Config;
-use quorate_engine::embed::{Cluster, Driver, Pipeline, PollPolicy};
+use quorate_engine::embed::{Cluster, Completion, Driver, PollPolicy};
 use quorate_engine::machine::answer::Answer;
 use quorate_engine::machine::command::{Command, Op};
 
@@ -44,7 +44,6 @@ impl EmbedRun {
         }
         let mut driver = builder.build_driven()?;
         let mut load = Load {
-            pipeline: driver.pipeline(),
             value: vec![b'v'; self.value_bytes.min(VALUE_BYTES_MAX)],
             sent_ns: vec![0; self.window as usize],
             free: (0..self.window).rev().collect(),
@@ -66,7 +65,6 @@ impl EmbedRun {
 
 /// Writes under way.
 struct Load {
-    pipeline: Pipeline,
     value: Vec<u8>,
     /// When the request of each tag was submitted.
     sent_ns: Vec<u64>,
@@ -83,12 +81,14 @@ impl Load {
         loop {
             let now = clock.now_ns();
             if now < plan.duration_ns_max {
-                self.submit(&mut figures, plan, now);
+                self.submit(driver, &mut figures, plan, now);
             } else if now > plan.duration_ns_max.saturating_add(ANSWERS_WAIT_NS) {
                 break;
             }
-            let has_worked = driver.turn();
-            self.take(&mut figures, &clock);
+            let mut read = None;
+            let has_worked = driver.turn(|completion| {
+                self.take(&mut figures, *read.get_or_insert_with(|| clock.now_ns()), &completion);
+            });
             if self.free.len() == window as usize && (now >= plan.duration_ns_max || figures.sent >= plan.count_max) {
                 break;
             }
@@ -103,13 +103,13 @@ impl Load {
         figures
     }
 
-    fn submit(&mut self, figures: &mut Figures, plan: &Plan, now: u64) {
+    fn submit(&mut self, driver: &mut Driver, figures: &mut Figures, plan: &Plan, now: u64) {
         let mut key = [0; KEY_BYTES];
         while figures.sent < plan.count_max
             && let Some(tag) = self.free.pop()
         {
             write_key(&mut key, RequestId(self.next));
-            match self.pipeline.submit(tag, Command { value: &self.value, ..Command::new(Op::Set, &key) }) {
+            match driver.submit(tag, Command { value: &self.value, ..Command::new(Op::Set, &key) }) {
                 Ok(()) => {
                     self.sent_ns[tag as usize] = now;
                     self.next += 1;
@@ -122,23 +122,17 @@ impl Load {
                 }
             }
         }
-        self.pipeline.flush();
     }
 
-    fn take(&mut self, figures: &mut Figures, clock: &OsClock) {
-        let mut read = None;
-        self.pipeline.poll(usize::MAX, |completion| {
-            let now = *read.get_or_insert_with(|| clock.now_ns());
-            let is_done = completion.result.is_ok_and(|answered| matches!(answered.answer(), Answer::Ok));
-            if is_done {
-                figures.count += 1;
-                figures.latencies.record(now - self.sent_ns[completion.tag as usize]);
-            } else {
-                figures.errors += 1;
-            }
-            figures.elapsed_ns = now;
-            self.free.push(completion.tag);
-        });
+    fn take(&mut self, figures: &mut Figures, now: u64, completion: &Completion<'_>) {
+        if completion.result.is_ok_and(|answered| matches!(answered.answer(), Answer::Ok)) {
+            figures.count += 1;
+            figures.latencies.record(now - self.sent_ns[completion.tag as usize]);
+        } else {
+            figures.errors += 1;
+        }
+        figures.elapsed_ns = now;
+        self.free.push(completion.tag);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The leader's loop, one turn at a time: for a host with a loop of its own, and inside the thread of a [`Cluster`].
 //!
 //! ```text
+//! submit: append
 //! turn: is there anything? read the clock
 //!       acknowledgements of the followers    ──▶ commit, apply, answer
 //!       requests of each port                ──▶ append
@@ -10,7 +11,7 @@
 //! [`Cluster`]: super::Cluster
 //!
 //! # Time and units
-//! The clock is read once per turn, after something was found to do. What comes in while the turn is under way is still
+//! The clock is read once per turn, at the first submission or after something was found to do. What comes in while the turn is under way is still
 //! handled in it, up to a bound, with that time. Elsewhere this would let a leader that was paused in between answer a
 //! read under a lease that has run out; here nobody can take over, because the replicas live and pause together.
 //!
@@ -29,12 +30,14 @@ use super::followers;
 use super::handle::Handle;
 use super::idle::Bed;
 use super::link::{Inlet, Outlet};
-use super::pipeline::{Pipeline, time_left};
-use super::port::{Incoming, Port, read_requests};
+use super::pipeline::{Answered, Completion, Pipeline, RequestError, SubmitError, time_left};
+use super::port::{Incoming, Port, Taken, read_requests};
 use crate::engine::{Engine, Input};
 use crate::group::{GroupState, Level, Request};
-use crate::ids::{LogIndex, NodeId, ReplicaId};
-use crate::output::{Output, Token};
+use crate::ids::{NodeId, ReplicaId};
+use crate::machine::command::Command;
+use crate::output::{Outcome, Output, Token};
+use crate::slots::slot_of;
 use crate::time::Instant;
 
 /// Batches of requests of one port that a turn takes.
@@ -64,21 +67,20 @@ impl From<Query> for Ask {
 
 /// The leader of an embedded cluster, driven by the host's own thread.
 ///
-/// The followers have their thread as always. The host calls [`Driver::turn`] in its loop; a pipeline made by
-/// [`Driver::pipeline`] on the same thread costs no hop between threads.
+/// The followers have their thread as always. The host calls [`Driver::turn`] in its loop. What it submits with
+/// [`Driver::submit`] is in the leader's log when that returns, without a hop between threads; other threads submit
+/// through a [`Driver::pipeline`] or a [`Driver::handle`].
 ///
 /// ```
 /// # use quorate_engine::embed::Cluster;
 /// # use quorate_engine::machine::command::{Command, Op};
 /// let mut driver = Cluster::builder().build_driven()?;
-/// let mut pipeline = driver.pipeline();
-/// pipeline.submit(7, Command { value: b"100.25", ..Command::new(Op::Set, b"px:ACME") })?;
+/// driver.submit(7, Command { value: b"100.25", ..Command::new(Op::Set, b"px:ACME") })?;
 /// let mut is_done = false;
 /// while !is_done {
-///     if !driver.turn() {
+///     if !driver.turn(|completion| is_done = completion.tag == 7 && completion.result.is_ok()) {
 ///         std::thread::yield_now();
 ///     }
-///     pipeline.poll(1, |completion| is_done = completion.tag == 7 && completion.result.is_ok());
 /// }
 /// assert!(driver.stop().digests_agree());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -90,6 +92,7 @@ pub struct Driver {
     peers: Vec<Peer>,
     /// Position in it is the number of the port in tokens.
     ports: Vec<Option<Port>>,
+    host: Host,
     followers: Worker<followers::Ask, Vec<NodeStatus>>,
     followers_bed: Arc<Bed>,
     inbox: Arc<Inbox<Ask>>,
@@ -98,6 +101,17 @@ pub struct Driver {
     turns: u32,
     empty_turns: u32,
     is_stopping: bool,
+}
+
+/// What the driving thread has submitted itself.
+#[derive(Debug, Default)]
+struct Host {
+    /// Requests that were not completed.
+    taken: Taken,
+    /// The clock at the first submission since the last turn.
+    now: Option<Instant>,
+    /// The command that is being submitted, encoded.
+    command: Vec<u8>,
 }
 
 /// What a [`Driver`] is made of.
@@ -153,6 +167,7 @@ impl Driver {
             me,
             peers,
             ports: Vec::new(),
+            host: Host::default(),
             followers,
             followers_bed,
             inbox,
@@ -169,7 +184,7 @@ impl Driver {
         }
         // Founding takes one message there and back for each group; the followers are running already.
         while !driver.is_serving() {
-            if !driver.turn() {
+            if !driver.turn(|_| {}) {
                 std::thread::yield_now();
             }
         }
@@ -178,32 +193,76 @@ impl Driver {
 
     // ---- the host's side ----
 
-    /// Does what there is to do; returns whether there was anything. Never waits.
+    /// Submits a command: a write is appended at once, and leaves for the followers with the next [`Driver::turn`]. Its
+    /// completion is handed to a later turn, and carries `tag`, which need not be unique.
+    ///
+    /// Commands submitted here to one group are executed in their order; a read sees the writes before it.
+    ///
+    /// Cost: copies the command twice, and reads the clock if it is the first since the last turn. No allocation in the
+    /// long run.
+    ///
+    /// # Errors
+    /// `Busy`: as many requests are under way as may be ([`Builder::in_flight_max`](super::Builder::in_flight_max)); turn,
+    /// then try again. `Malformed`: such a command can never be executed. In both cases nothing was submitted.
+    #[inline]
+    pub fn submit(&mut self, tag: u32, command: Command<'_>) -> Result<(), SubmitError> {
+        let Self { engine, host, connector, .. } = self;
+        if host.taken.all as usize >= connector.in_flight_max {
+            return Err(SubmitError::Busy);
+        }
+        command.validate().map_err(SubmitError::Malformed)?;
+        host.command.clear();
+        command.encode_into(&mut host.command);
+        let slot = slot_of(command.routing_key());
+        let is_write = command.op.is_write();
+        let request = Request {
+            token: token(HOST, is_write, tag),
+            group: connector.map.group_of(slot),
+            slot,
+            command: &host.command,
+            level: Level::Commit,
+            after: host.taken.read_after(is_write),
+        };
+        host.taken.add(is_write);
+        let now = *host.now.get_or_insert_with(clock::now);
+        // What comes of it is taken at the end of the turn; it stays queued until then.
+        let _ = engine.handle(now, Input::Request(request));
+        Ok(())
+    }
+
+    /// Does what there is to do, and hands every completion of what was submitted here to `complete`; returns whether
+    /// there was anything to do. Never waits.
     ///
     /// Cost: nothing found, a load for each port and follower; else one clock read for the whole turn.
-    pub fn turn(&mut self) -> bool {
+    pub fn turn(&mut self, complete: impl FnMut(Completion<'_>)) -> bool {
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(TURNS_PER_LOOK) {
             self.look_around();
         }
-        let has_input = self.has_input();
+        let has_input = self.host.now.is_some() || self.has_input();
         if !has_input {
             self.empty_turns = self.empty_turns.wrapping_add(1);
             if !self.empty_turns.is_multiple_of(TURNS_PER_CLOCK) && !self.engine.has_work() {
                 return false;
             }
         }
-        let now = clock::now();
+        let now = self.host.now.take().unwrap_or_else(clock::now);
         if !has_input && !self.engine.has_work() && self.engine.wake_at().is_none_or(|at| at > now) {
             return false;
         }
         self.take_answers(now);
         self.take_requests(now);
-        self.end_turn(now);
+        self.end_turn(now, complete);
         true
     }
 
-    /// Returns a pipeline. On the thread that drives, use its `poll` between turns; its `wait` would wait for itself.
+    /// Returns how many requests that were submitted here are not completed.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.host.taken.all as usize
+    }
+
+    /// Returns a pipeline, for another thread.
     #[must_use]
     pub fn pipeline(&mut self) -> Pipeline {
         let (port, pipeline) = connect(&self.connector);
@@ -230,14 +289,15 @@ impl Driver {
     }
 
     /// Ends all requests that were taken, lets the followers apply everything, and ends their thread. What was submitted
-    /// and not taken ends as [`RequestError::Stopped`](super::RequestError::Stopped).
+    /// and not taken ends as [`RequestError::Stopped`]. Completions of [`Driver::submit`] are not told any more: turn until
+    /// there are none, if they matter.
     #[must_use = "it says whether the replicas agree"]
     pub fn stop(mut self) -> Stopped {
         self.inbox.close();
         self.is_stopping = false;
-        let now = clock::now();
+        let now = self.host.now.take().unwrap_or_else(clock::now);
         self.take_requests(now);
-        self.end_turn(now);
+        self.end_turn(now, |_| {});
         // From here on requests stay where they are; those taken end by answer or by deadline.
         self.is_stopping = true;
         while self.engine.has_waiters() || self.engine.has_work() {
@@ -261,7 +321,7 @@ impl Driver {
     pub(super) fn run(mut self) -> Stopped {
         let mut empty_turns = 0;
         while !self.is_stopping {
-            if self.turn() {
+            if self.turn(|_| {}) {
                 empty_turns = 0;
                 continue;
             }
@@ -318,10 +378,8 @@ impl Driver {
             let Some(port) = port.as_mut().filter(|port| port.is_served()) else { continue };
             let Port { requests, taken, .. } = port;
             let mut handle = |incoming: Incoming<'_>| {
-                // Behind a write of the same client, a read waits for all that is in the log.
-                let after = if !incoming.is_write && taken.writes > 0 { LogIndex(u64::MAX) } else { LogIndex(0) };
-                taken.all += 1;
-                taken.writes += u32::from(incoming.is_write);
+                let after = taken.read_after(incoming.is_write);
+                taken.add(incoming.is_write);
                 let request = Request {
                     token: token(number, incoming.is_write, incoming.tag),
                     group: incoming.group,
@@ -336,8 +394,9 @@ impl Driver {
         }
     }
 
-    fn end_turn(&mut self, now: Instant) {
-        let Self { engine, peers, ports, followers_bed, .. } = self;
+    #[inline]
+    fn end_turn(&mut self, now: Instant, mut complete: impl FnMut(Completion<'_>)) {
+        let Self { engine, peers, ports, host, followers_bed, .. } = self;
         let mut has_sent = false;
         let mut has_lost = false;
         for output in engine.end_turn(now) {
@@ -351,6 +410,11 @@ impl Driver {
                 }
                 Output::Reply { token, outcome } => {
                     let (number, is_write, tag) = parts_of(token);
+                    if number == HOST {
+                        host.taken.remove(is_write);
+                        complete(Completion { tag, result: result_of(&outcome) });
+                        continue;
+                    }
                     let port = ports[number].as_mut().expect("a port stays until its requests are completed");
                     port.complete(tag, is_write, &outcome);
                 }
@@ -403,7 +467,7 @@ impl Driver {
     }
 
     fn turn_or_yield(&mut self) {
-        if !self.turn() {
+        if !self.turn(|_| {}) {
             std::thread::yield_now();
         }
     }
@@ -426,6 +490,8 @@ impl Driver {
 }
 
 const TAG_BITS: u32 = 32;
+/// Stands for the number of a port in tokens of what the driving thread has submitted.
+const HOST: usize = (1 << (u64::BITS - TAG_BITS - 1)) - 1;
 
 /// Returns the token of a request: the number of its port, whether it is a write, its tag.
 #[inline]
@@ -437,4 +503,14 @@ fn token(port: usize, is_write: bool, tag: u32) -> Token {
 #[expect(clippy::cast_possible_truncation, reason = "the parts that `token` put together")]
 const fn parts_of(token: Token) -> (usize, bool, u32) {
     ((token.0 >> (TAG_BITS + 1)) as usize, token.0 >> TAG_BITS & 1 != 0, token.0 as u32)
+}
+
+#[inline]
+fn result_of<'a>(outcome: &Outcome<'a>) -> Result<Answered<'a>, RequestError> {
+    match *outcome {
+        Outcome::Done { id, answer } => Ok(Answered { id, bytes: answer }),
+        Outcome::Accepted { id } => Ok(Answered { id, bytes: &[] }),
+        Outcome::Unknown { id } => Err(RequestError::Unknown { id }),
+        Outcome::Refused(refusal) => Err(RequestError::Refused(refusal)),
+    }
 }

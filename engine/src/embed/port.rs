@@ -19,7 +19,7 @@ use super::handle::DeskShared;
 use super::idle::Bed;
 use super::link::{Inlet, Outlet};
 use super::pipeline::{Answered, Completion, RequestError};
-use crate::ids::{EntryId, GroupId, Slot};
+use crate::ids::{EntryId, GroupId, LogIndex, Slot};
 use crate::machine::command::{Command, HEAD_BYTES};
 use crate::output::{Outcome, Refusal};
 use crate::sync::sleeper::Sleeper;
@@ -72,11 +72,31 @@ pub(super) struct Port {
     owes_wake: bool,
 }
 
-/// Requests of a port that were taken and not completed.
+/// Requests of a client that were taken and not completed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Taken {
     pub(super) all: u32,
     pub(super) writes: u32,
+}
+
+impl Taken {
+    /// Returns which entry a request must see: behind a write of the same client, a read waits for all that is in the log.
+    #[inline]
+    pub(super) fn read_after(self, is_write: bool) -> LogIndex {
+        if !is_write && self.writes > 0 { LogIndex(u64::MAX) } else { LogIndex(0) }
+    }
+
+    #[inline]
+    pub(super) fn add(&mut self, is_write: bool) {
+        self.all += 1;
+        self.writes += u32::from(is_write);
+    }
+
+    #[inline]
+    pub(super) fn remove(&mut self, is_write: bool) {
+        self.all -= 1;
+        self.writes -= u32::from(is_write);
+    }
 }
 
 impl Port {
@@ -120,8 +140,7 @@ impl Port {
     /// Notes how a request ended. The client is told at the end of the turn.
     #[inline]
     pub(super) fn complete(&mut self, tag: u32, is_write: bool, outcome: &Outcome<'_>) {
-        self.taken.all -= 1;
-        self.taken.writes -= u32::from(is_write);
+        self.taken.remove(is_write);
         let (kind, id, answer) = match outcome {
             Outcome::Done { id, answer } => (DONE, *id, *answer),
             Outcome::Accepted { id } => (DONE, *id, &[][..]),
