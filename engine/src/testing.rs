@@ -1,4 +1,5 @@
 //! Models and stages for tests, fuzzing and simulation. Nothing here changes what is shipped.
 
 pub mod cluster;
+pub mod history;
 pub mod log_model;
