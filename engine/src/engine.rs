@@ -24,6 +24,8 @@ use std::collections::BinaryHeap;
 
 use crate::config::{GroupConfig, Settings};
 use crate::group::{Group, GroupStatus, Request, Shared, Submitted};
+#[cfg(feature = "testing")]
+use crate::ids::LogIndex;
 use crate::ids::{EntryId, GroupId, ReplicaId};
 use crate::log::LogFull;
 use crate::machine::answer::AnswerSink;
@@ -47,7 +49,8 @@ pub enum Input<'a> {
     PeerConnected(ReplicaId),
     /// That connection is gone.
     PeerLost(ReplicaId),
-    /// The connection to a replica takes no more bytes for now: nothing is sent to it until it is ready.
+    /// The connection to a replica takes no more bytes for now: nothing is sent to it until it is ready. What was sent in
+    /// the same turn may be lost.
     PeerBusy(ReplicaId),
     /// It takes bytes again.
     PeerReady(ReplicaId),
@@ -141,6 +144,7 @@ impl Engine {
             Input::PeerReady(peer) => {
                 self.shared.busy.retain(|node| *node != peer.node);
                 for position in 0..self.groups.len() {
+                    self.groups[position].on_peer_ready(peer.node);
                     self.mark_dirty(position);
                 }
             }
@@ -216,6 +220,15 @@ impl Engine {
     #[must_use]
     pub fn status(&self) -> Vec<GroupStatus> {
         self.groups.iter().map(|group| group.status(&self.shared)).collect()
+    }
+
+    /// Calls `visit` for each group with its commit index, the index applied and the digest of the state there.
+    #[cfg(feature = "testing")]
+    pub(crate) fn visit_positions(&self, mut visit: impl FnMut(GroupId, LogIndex, LogIndex, u64)) {
+        for group in &self.groups {
+            let (commit, applied, digest) = group.positions();
+            visit(group.id(), commit, applied, digest);
+        }
     }
 
     /// Returns bytes of keys and values in use, with overhead.

@@ -155,6 +155,13 @@ impl Group {
         }
     }
 
+    /// The connection to a node takes bytes again. What was sent last may have found no room.
+    pub(crate) fn on_peer_ready(&mut self, node: NodeId) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.on_peer_ready(node);
+        }
+    }
+
     /// Handles a message about this group.
     ///
     /// # Errors
@@ -280,6 +287,12 @@ impl Group {
     /// Whether it leads, and a peer has not been told yet how far the log is committed.
     pub(crate) fn owes_notice(&self) -> bool {
         matches!(&self.role, Role::Leader(leader) if leader.owes_notice())
+    }
+
+    /// Returns the commit index, the index applied and the digest of the state there.
+    #[cfg(feature = "testing")]
+    pub(crate) fn positions(&self) -> (LogIndex, LogIndex, u64) {
+        (self.replica.commit, self.replica.applied.index, self.replica.kv.digest())
     }
 
     /// Checks the invariants that cost time.

@@ -3,3 +3,4 @@
 pub mod cluster;
 pub mod history;
 pub mod log_model;
+pub mod sim;

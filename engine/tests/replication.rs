@@ -75,6 +75,24 @@ fn nothing_is_applied_above_commit() {
 }
 
 #[test]
+fn what_is_committed_is_told_again_once_a_full_connection_has_room() {
+    let mut cluster = three();
+    let write = cluster.set(b"x", b"1");
+    cluster.settle();
+    assert_done(&cluster, write);
+    cluster.pause(B);
+    cluster.run_for(2);
+    cluster.lose(A, B);
+    cluster.set_busy(A, B, true);
+    cluster.resume(B);
+    cluster.run_for(5);
+    assert_eq!((cluster.peek(B, b"x"), cluster.peek(C, b"x")), (b"".to_vec(), b"1".to_vec()), "the notice was lost");
+    cluster.set_busy(A, B, false);
+    cluster.run_for(5);
+    assert_eq!(cluster.peek(B, b"x"), b"1");
+}
+
+#[test]
 fn accepted_is_answered_at_once_and_promises_nothing() {
     let mut cluster = three();
     let command = Command { value: b"1", ..Command::new(Op::Set, b"x") };

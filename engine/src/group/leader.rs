@@ -106,6 +106,13 @@ impl Leader {
         }
     }
 
+    /// Entries that were lost are missed by acknowledgements; that the commit index was, nobody would notice.
+    pub(super) fn on_peer_ready(&mut self, node: NodeId) {
+        if let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == node) {
+            peer.told_commit = LogIndex(0);
+        }
+    }
+
     /// Whether a peer has not been told yet how far the log is committed.
     pub(super) fn owes_notice(&self) -> bool {
         self.notice_due.is_some()

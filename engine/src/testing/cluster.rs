@@ -141,6 +141,17 @@ impl Cluster {
         }
     }
 
+    /// Loses what is on its way from one node to another, as a full queue does.
+    pub fn lose(&mut self, from: NodeId, to: NodeId) {
+        self.links.remove(&(from, to));
+    }
+
+    /// Tells a node that its connection to another takes no more bytes, or takes them again.
+    pub fn set_busy(&mut self, node: NodeId, peer: NodeId, is_busy: bool) {
+        let peer = self.replica(peer);
+        self.input(node, if is_busy { Input::PeerBusy(peer) } else { Input::PeerReady(peer) });
+    }
+
     /// Lets a node do nothing; its connections stay and fill.
     pub fn pause(&mut self, node: NodeId) {
         self.paused.insert(node);

@@ -1,0 +1,225 @@
+//! Clients: one operation after another on a few keys, and the history of what they saw.
+//!
+//! Keys are texts (`t0`, `t1`, …: set, appended to, deleted, read) or counters (`n0`, …: incremented, deleted, read). Every
+//! text written is another one, so that a read says which write it saw.
+
+use std::collections::BTreeMap;
+
+use fastrand::Rng;
+
+use crate::config::Placement;
+use crate::group::Level;
+use crate::ids::{LogIndex, NodeId};
+use crate::machine::answer::Answer;
+use crate::machine::command::{Command, Op};
+use crate::output::{Outcome, Token};
+use crate::slots::slot_of;
+use crate::testing::history::{Model, Operation};
+
+/// What was asked of a key, and what was answered if that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyOp {
+    /// What was asked.
+    pub asked: Asked,
+    /// What was answered.
+    pub seen: Option<Seen>,
+}
+
+/// What was asked of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Its value.
+    Get,
+    /// To hold this text.
+    Set(Vec<u8>),
+    /// To hold this text behind what it holds.
+    Append(Vec<u8>),
+    /// To hold one more.
+    Increment,
+    /// To hold nothing.
+    Delete,
+}
+
+/// What was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Done.
+    Ok,
+    /// Nothing is there.
+    Nil,
+    /// A value.
+    Text(Vec<u8>),
+    /// A number.
+    Number(i64),
+}
+
+/// One key of the key-value module.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyModel;
+
+impl Model for KeyModel {
+    type State = Option<Vec<u8>>;
+    type Op = KeyOp;
+
+    fn initial(&self) -> Self::State {
+        None
+    }
+
+    fn is_read(&self, op: &KeyOp) -> bool {
+        op.asked == Asked::Get
+    }
+
+    fn step(&self, state: &Self::State, op: &KeyOp) -> Option<Self::State> {
+        let (next, seen) = match &op.asked {
+            Asked::Get => (state.clone(), state.clone().map_or(Seen::Nil, Seen::Text)),
+            Asked::Set(text) => (Some(text.clone()), Seen::Ok),
+            Asked::Append(text) => {
+                let next = [state.as_deref().unwrap_or_default(), text].concat();
+                let len = i64::try_from(next.len()).expect("short");
+                (Some(next), Seen::Number(len))
+            }
+            Asked::Increment => {
+                let text = state.as_deref().unwrap_or(b"0");
+                let number: i64 = str::from_utf8(text).ok()?.parse().ok()?;
+                (Some((number + 1).to_string().into_bytes()), Seen::Number(number + 1))
+            }
+            Asked::Delete => (None, Seen::Number(i64::from(state.is_some()))),
+        };
+        op.seen.as_ref().is_none_or(|answered| *answered == seen).then_some(next)
+    }
+}
+
+/// One client.
+#[derive(Debug)]
+pub(super) struct Client {
+    rng: Rng,
+    number: u32,
+    keys: u32,
+    operations: u32,
+    under_way: Option<UnderWay>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    token: Token,
+    key: String,
+    asked: Asked,
+    called: u64,
+}
+
+/// A request, ready to be sent.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    pub(super) token: Token,
+    pub(super) key: String,
+    pub(super) command: Vec<u8>,
+    pub(super) level: Level,
+    pub(super) after: LogIndex,
+}
+
+/// What all clients saw, by key.
+pub(super) type Histories = BTreeMap<String, Vec<Operation<KeyOp>>>;
+
+impl Client {
+    pub(super) fn new(number: u32, keys: u32, rng: Rng) -> Self {
+        Self { rng, number, keys, operations: 0, under_way: None }
+    }
+
+    pub(super) fn is_waiting_for(&self, token: Token) -> bool {
+        self.under_way.as_ref().is_some_and(|under_way| under_way.token == token)
+    }
+
+    /// Begins an operation at `called`.
+    pub(super) fn begin(&mut self, called: u64) -> Request {
+        let number = self.rng.u32(..self.keys);
+        let is_counter = number % 3 == 2;
+        let key = format!("{}{number}", if is_counter { 'n' } else { 't' });
+        let text = || format!("{}.{};", self.number, self.operations).into_bytes();
+        let asked = match self.rng.u8(..10) {
+            0..4 => Asked::Get,
+            4 => Asked::Delete,
+            _ if is_counter => Asked::Increment,
+            5..8 => Asked::Set(text()),
+            _ => Asked::Append(text()),
+        };
+        let level = if self.rng.u8(..10) == 0 { Level::Accepted } else { Level::Commit };
+        self.ask(called, key, asked, level)
+    }
+
+    /// Begins an operation on `key`.
+    pub(super) fn ask(&mut self, called: u64, key: String, asked: Asked, level: Level) -> Request {
+        assert!(self.under_way.is_none(), "one operation after another");
+        self.operations += 1;
+        let token = Token(u64::from(self.number) << 32 | u64::from(self.operations));
+        let mut packed = Vec::new();
+        let command = match &asked {
+            Asked::Get => Command::new(Op::Get, key.as_bytes()),
+            Asked::Set(text) => Command { value: text, ..Command::new(Op::Set, key.as_bytes()) },
+            Asked::Append(text) => Command { value: text, ..Command::new(Op::Append, key.as_bytes()) },
+            Asked::Increment => Command { number: 1, ..Command::new(Op::Increment, key.as_bytes()) },
+            Asked::Delete => {
+                crate::machine::command::push_item(&mut packed, key.as_bytes());
+                Command { value: &packed, ..Command::new(Op::Delete, b"") }
+            }
+        };
+        let mut bytes = Vec::new();
+        command.encode_into(&mut bytes);
+        self.under_way = Some(UnderWay { token, key: key.clone(), asked, called });
+        Request { token, key, command: bytes, level, after: LogIndex(0) }
+    }
+
+    /// The operation under way ended; returns whether it is known to have been done.
+    pub(super) fn end(&mut self, returned: u64, outcome: &Outcome<'_>, histories: &mut Histories) -> bool {
+        let seen = match outcome {
+            Outcome::Done { answer, .. } => seen(answer),
+            // It certainly never happened, or its end was not waited for.
+            Outcome::Refused(_) => {
+                self.under_way = None;
+                return false;
+            }
+            Outcome::Accepted { .. } | Outcome::Unknown { .. } => {
+                self.lose(histories);
+                return false;
+            }
+        };
+        let UnderWay { key, asked, called, .. } = self.under_way.take().expect("an operation is under way");
+        let op = KeyOp { asked, seen: Some(seen) };
+        histories.entry(key).or_default().push(Operation { op, called, returned: Some(returned) });
+        true
+    }
+
+    /// Nobody will tell how the operation under way ended.
+    pub(super) fn lose(&mut self, histories: &mut Histories) {
+        let Some(UnderWay { key, asked, called, .. }) = self.under_way.take() else { return };
+        if asked != Asked::Get {
+            let op = KeyOp { asked, seen: None };
+            histories.entry(key).or_default().push(Operation { op, called, returned: None });
+        }
+    }
+
+    /// The operation under way was never sent.
+    pub(super) fn give_up(&mut self) {
+        self.under_way = None;
+    }
+
+    /// Returns the token of the operation under way if `node` leads the group of its key.
+    pub(super) fn token_at(&self, node: NodeId, placement: &Placement) -> Option<Token> {
+        let under_way = self.under_way.as_ref()?;
+        let group = placement.slots().group_of(slot_of(under_way.key.as_bytes()));
+        (placement.leader_of(group) == node).then_some(under_way.token)
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.is_none()
+    }
+}
+
+fn seen(answer: &[u8]) -> Seen {
+    match Answer::read(answer).expect("the engine writes whole answers").0 {
+        Answer::Ok => Seen::Ok,
+        Answer::Nil => Seen::Nil,
+        Answer::Int(number) => Seen::Number(number),
+        Answer::Bulk(text) => Seen::Text(text.to_vec()),
+        other => panic!("an answer to something else: {other:?}"),
+    }
+}

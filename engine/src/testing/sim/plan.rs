@@ -1,0 +1,134 @@
+//! What a seed stands for: the size of the cluster, its limits, its clients, and which faults it suffers.
+//!
+//! Each class of faults is absent in about a third of the seeds, so that the others are seen alone.
+
+use core::time::Duration;
+
+use fastrand::Rng;
+
+use crate::config::{CLOCK_DRIFT_PPM, Config};
+use crate::slots::SLOT_COUNT;
+
+/// A millisecond, in nanoseconds.
+pub(super) const MS: u64 = 1_000_000;
+
+/// Everything that is decided before a run begins.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) nodes: u16,
+    pub(super) write_quorum: usize,
+    pub(super) partitions: u32,
+    pub(super) clients: usize,
+    pub(super) keys: u32,
+    pub(super) config: Config,
+    pub(super) network: Network,
+    pub(super) faults: Faults,
+    /// By node, how much faster its clock runs than true time, in parts per million; and what it shows at the beginning.
+    pub(super) clocks: Vec<(i64, u64)>,
+    /// How long faults go on, in nanoseconds of true time.
+    pub(super) chaos_ns: u64,
+}
+
+/// How messages travel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Network {
+    pub(super) delay_ns: u64,
+    /// Of 1000 messages, so many take up to a hundred times as long.
+    pub(super) slow_permille: u32,
+    /// Whether messages of one connection arrive in their order, and none is lost while it stands. If not, they are lost
+    /// and come twice, which no real connection does to us.
+    pub(super) is_ordered: bool,
+    pub(super) loss_permille: u32,
+    pub(super) duplicate_permille: u32,
+}
+
+/// Mean time between faults of each class, in nanoseconds; `None` for never.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Faults {
+    /// A connection ends, and comes back later.
+    pub(super) breaks: Option<u64>,
+    /// One direction between two nodes loses everything for a while.
+    pub(super) cuts: Option<u64>,
+    /// A node stands still.
+    pub(super) pauses: Option<u64>,
+    /// A node loses its memory.
+    pub(super) crashes: Option<u64>,
+    /// A connection takes no more bytes for a while.
+    pub(super) clogs: Option<u64>,
+}
+
+impl Plan {
+    pub(super) fn of(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let nodes = if rng.u8(..3) == 0 { 5 } else { 3 };
+        let write_quorum = if rng.u8(..8) == 0 { nodes } else { nodes / 2 + 1 };
+        let chaos_ns = rng.u64(200..3_000) * MS;
+        Self {
+            nodes,
+            write_quorum: usize::from(write_quorum),
+            partitions: rng.u32(1..=4).min(u32::from(SLOT_COUNT)),
+            clients: rng.usize(1..=8),
+            keys: rng.u32(1..=6),
+            config: config(&mut rng),
+            network: Network::of(&mut rng),
+            faults: Faults::of(&mut rng, chaos_ns),
+            clocks: (0..nodes).map(|_| clock(&mut rng)).collect(),
+            chaos_ns,
+        }
+    }
+}
+
+/// Draws a clock. Two of them differ by less than the bound on relative rates.
+fn clock(rng: &mut Rng) -> (i64, u64) {
+    let half = i64::try_from(CLOCK_DRIFT_PPM).expect("a small constant") * 4 / 10;
+    (rng.i64(-half..=half), rng.u64(1..1 << 40))
+}
+
+/// Draws limits so small that every ring wraps and every queue fills.
+fn config(rng: &mut Rng) -> Config {
+    let segment_bytes = 1024 << rng.u8(..2);
+    let read_lease = Duration::from_millis(rng.u64(10..200));
+    Config {
+        log_bytes: segment_bytes * rng.usize(16..=64),
+        segment_bytes,
+        memory_bytes_max: 1 << rng.u8(9..24),
+        key_bytes_max: 64,
+        value_bytes_max: 512,
+        waiters_max: 1 << rng.u8(1..10),
+        window_bytes: 256 << rng.u8(..8),
+        append_bytes_max: 256 << rng.u8(..6),
+        chunk_bytes: 1 << rng.u8(3..10),
+        chunks_in_flight: rng.u32(1..=4),
+        request_timeout: Duration::from_millis(rng.u64(20..500)),
+        read_lease,
+        commit_notice: Duration::from_micros(rng.u64(..2_000)),
+        probe_after: Duration::from_millis(rng.u64(5..100)),
+    }
+}
+
+impl Network {
+    fn of(rng: &mut Rng) -> Self {
+        let is_ordered = rng.bool();
+        let (is_lossy, is_doubling) = (!is_ordered && rng.u8(..3) > 0, !is_ordered && rng.u8(..3) > 0);
+        Self {
+            delay_ns: 1_000 << rng.u8(..12),
+            slow_permille: if rng.u8(..3) == 0 { 0 } else { rng.u32(1..100) },
+            is_ordered,
+            loss_permille: if is_lossy { rng.u32(1..300) } else { 0 },
+            duplicate_permille: if is_doubling { rng.u32(1..500) } else { 0 },
+        }
+    }
+}
+
+impl Faults {
+    fn of(rng: &mut Rng, chaos_ns: u64) -> Self {
+        let mut period = |mean: u64| (rng.u8(..3) > 0).then(|| mean / 2 + rng.u64(..mean));
+        Self {
+            breaks: period(100 * MS),
+            cuts: period(150 * MS),
+            pauses: period(200 * MS),
+            crashes: period(chaos_ns),
+            clogs: period(100 * MS),
+        }
+    }
+}
