@@ -1,0 +1,103 @@
+//! The faults of the chaos phase.
+
+use super::node::{Inbound, Node};
+use super::plan::MS;
+use super::{End, Event, Sim};
+use crate::ids::{GroupId, NodeId};
+
+/// The classes of faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    Break,
+    Cut,
+    Pause,
+    Crash,
+    Clog,
+}
+
+impl Sim {
+    pub(super) fn schedule_fault(&mut self, fault: Fault) {
+        let faults = self.plan.faults;
+        let mean = match fault {
+            Fault::Break => faults.breaks,
+            Fault::Cut => faults.cuts,
+            Fault::Pause => faults.pauses,
+            Fault::Crash => faults.crashes,
+            Fault::Clog => faults.clogs,
+        };
+        if let Some(mean) = mean {
+            let at = self.now + self.rng.u64(..2 * mean);
+            if at < self.plan.chaos_ns {
+                self.schedule(at, Event::Fault(fault));
+            }
+        }
+    }
+
+    pub(super) fn fail(&mut self, fault: Fault) {
+        self.report.faults += 1;
+        self.trace(6, fault as u64, self.now);
+        let count = self.nodes.len();
+        let id = NodeId(u16::try_from(self.rng.usize(1..=count)).expect("few nodes"));
+        let others = self.other_nodes(id);
+        let other = others[self.rng.usize(..others.len())];
+        let length = self.rng.u64(..400 * MS);
+        match fault {
+            Fault::Break => {
+                let pairs = self.links.pairs();
+                if let Some((one, two)) = self.rng.choice(pairs) {
+                    self.end_connection(one, two);
+                }
+            }
+            Fault::Cut => {
+                self.links.cut(id, other, self.now + length);
+                if self.rng.bool() {
+                    self.links.cut(other, id, self.now + length);
+                }
+                // What comes behind a gap is not delivered by a stream: an ordered connection ends, sooner or later.
+                if self.plan.network.is_ordered {
+                    self.end_connection(id, other);
+                }
+            }
+            Fault::Pause => {
+                if length > crate::time::nanos(self.plan.config.read_lease) {
+                    self.note("a node stood still longer than a lease");
+                }
+                let node = self.nodes.get_mut(&id).expect("a node of the plan");
+                node.paused_until = node.paused_until.max(self.now + length);
+            }
+            Fault::Crash => self.crash(id, length),
+            Fault::Clog => {
+                if let Some(replica) = self.links.peer(id, other) {
+                    // What finds no room before the node notices is lost.
+                    self.links.clog(id, other);
+                    self.deliver(id, Inbound::Busy(replica));
+                    self.schedule(self.now + length / 4, Event::Unclogged { node: id, peer: other });
+                }
+            }
+        }
+        self.schedule_fault(fault);
+    }
+
+    pub(super) fn crash(&mut self, id: NodeId, length: u64) {
+        let bearable = usize::from(self.plan.nodes) - self.plan.write_quorum;
+        if self.nodes[&id].engine.is_none() || (!self.amnesiacs.contains(&id) && self.amnesiacs.len() >= bearable) {
+            return;
+        }
+        self.amnesiacs.insert(id);
+        let leads = (0..self.plan.partitions).any(|group| self.placement.leader_of(GroupId(group)) == id);
+        self.note(if leads { "a leader restarted without memory" } else { "a follower restarted without memory" });
+        self.nodes.insert(id, Node::down());
+        self.links.forget(id);
+        for other in self.other_nodes(id) {
+            self.end_connection(id, other);
+        }
+        // Whoever waited for it learns that the connection is gone, and not what became of the request.
+        for client in 0..self.clients.len() {
+            let at = self.now + self.links.delay();
+            if let Some(token) = self.clients[client].token_at(id, &self.placement) {
+                self.schedule(at, Event::Reply { client, token, end: End::Gone { is_sent: true } });
+            }
+        }
+        self.schedule(self.now + length, Event::Restart(id));
+    }
+}

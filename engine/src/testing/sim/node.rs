@@ -1,0 +1,212 @@
+//! One node of the simulated cluster: what has arrived, and its turns.
+//!
+//! A turn handles some of what has arrived at the time that the node's clock shows then, and puts what comes of it on its way.
+
+use std::collections::VecDeque;
+
+use super::client::Request;
+use super::network::{Links, Parcel};
+use super::{End, Event, Sim};
+use crate::config::Placement;
+use crate::engine::{Engine, Input};
+use crate::group;
+use crate::ids::{GroupId, Incarnation, NodeId, ReplicaId};
+use crate::output::{Event as Notice, Outcome, Output, Outputs, Token};
+use crate::slots::slot_of;
+use crate::time::Instant;
+
+pub(super) struct Node {
+    pub(super) incarnation: Incarnation,
+    /// `None`: it is down.
+    pub(super) engine: Option<Engine>,
+    pub(super) inbox: VecDeque<Inbound>,
+    /// When its next turn is, if one is due.
+    pub(super) turn_at: Option<u64>,
+    pub(super) paused_until: u64,
+}
+
+impl Node {
+    pub(super) fn down() -> Self {
+        Self { incarnation: Incarnation(0), engine: None, inbox: VecDeque::new(), turn_at: None, paused_until: 0 }
+    }
+}
+
+pub(super) enum Inbound {
+    Message(Parcel),
+    Connected(ReplicaId),
+    Lost(ReplicaId),
+    Busy(ReplicaId),
+    Ready(ReplicaId),
+    Request(Request),
+}
+
+impl Sim {
+    pub(super) fn turn(&mut self, id: NodeId) {
+        let clock = self.clock(id);
+        let mut rng = self.rng.fork();
+        let node = self.nodes.get_mut(&id).expect("a node of the plan");
+        if node.turn_at != Some(self.now) {
+            return;
+        }
+        node.turn_at = None;
+        let replica = ReplicaId { node: id, incarnation: node.incarnation };
+        let Some(engine) = &mut node.engine else { return };
+        if node.paused_until > self.now {
+            node.turn_at = Some(node.paused_until);
+            let at = node.paused_until;
+            return self.schedule(at, Event::Turn(id));
+        }
+        let count = rng.usize(..=node.inbox.len()).max(1).min(node.inbox.len());
+        let mut sent = Vec::new();
+        let mut performer = Performer { links: &mut self.links, now: self.now, from: replica, sent: &mut sent };
+        let mut notices = Vec::new();
+        for inbound in node.inbox.drain(..count) {
+            performer.handle(engine, clock, &self.placement, &inbound, &mut notices);
+        }
+        if rng.bool() {
+            performer.perform(engine.flush(), &mut notices);
+        }
+        performer.perform(engine.end_turn(clock), &mut notices);
+        self.judge.look(replica, engine);
+        let wants_turn = !node.inbox.is_empty() || engine.has_work();
+        let wake_at = engine.wake_at();
+        self.trace(1, u64::from(id.0) << 32 | count as u64, clock.0);
+        for sent in sent {
+            self.dispatch(sent);
+        }
+        for notice in notices {
+            self.note_notice(&notice);
+        }
+        if wants_turn {
+            self.want_turn(id, self.now + 1_000);
+        } else if let Some(at) = wake_at {
+            let at = self.true_time(id, at).max(self.now + 1_000);
+            self.want_turn(id, at);
+        }
+    }
+
+    pub(super) fn dispatch(&mut self, sent: Sent) {
+        match sent {
+            Sent::Lost => self.note("a message was lost"),
+            Sent::Parcel { parcel, arrivals } => {
+                for at in arrivals {
+                    self.schedule(at, Event::Arrive(parcel.clone()));
+                }
+            }
+            Sent::Reply { token, end } => {
+                let client = usize::try_from(token.0 >> 32).expect("a small number") - 1;
+                let at = self.now + self.links.delay();
+                self.schedule(at, Event::Reply { client, token, end });
+            }
+        }
+    }
+
+    pub(super) fn arrive(&mut self, parcel: Parcel) {
+        let id = parcel.to();
+        let receiver = ReplicaId { node: id, incarnation: self.nodes[&id].incarnation };
+        if self.links.reaches(&parcel, receiver) {
+            self.deliver(id, Inbound::Message(parcel));
+        }
+    }
+
+    pub(super) fn deliver(&mut self, id: NodeId, inbound: Inbound) {
+        let node = self.nodes.get_mut(&id).expect("a node of the plan");
+        if node.engine.is_none() {
+            return;
+        }
+        node.inbox.push_back(inbound);
+        let at = self.now + self.rng.u64(..5_000);
+        self.want_turn(id, at);
+    }
+
+    pub(super) fn want_turn(&mut self, id: NodeId, at: u64) {
+        let node = self.nodes.get_mut(&id).expect("a node of the plan");
+        if node.turn_at.is_none_or(|turn_at| at < turn_at) {
+            node.turn_at = Some(at);
+            self.schedule(at, Event::Turn(id));
+        }
+    }
+
+    pub(super) fn restart(&mut self, id: NodeId) {
+        let me = ReplicaId { node: id, incarnation: Incarnation(self.next_incarnation) };
+        self.next_incarnation += 1;
+        self.trace(3, u64::from(id.0), me.incarnation.0);
+        let groups = (0..self.placement.slots().group_count()).map(|group| self.placement.group(GroupId(group)));
+        let settings = self.plan.config.clone().build().expect("plans keep within the limits");
+        let engine = Engine::new(settings, me, groups.collect());
+        self.nodes.insert(id, Node { incarnation: me.incarnation, engine: Some(engine), ..Node::down() });
+        for other in self.other_nodes(id) {
+            self.schedule_connect(id, other);
+        }
+        self.want_turn(id, self.now);
+    }
+
+    pub(super) fn other_nodes(&self, id: NodeId) -> Vec<NodeId> {
+        self.nodes.keys().copied().filter(|other| *other != id).collect()
+    }
+}
+
+/// What a node's turn has put on its way.
+pub(super) enum Sent {
+    Lost,
+    Parcel { parcel: Parcel, arrivals: Vec<u64> },
+    Reply { token: Token, end: End },
+}
+
+/// Hands inputs to an engine and performs its outputs.
+struct Performer<'a> {
+    links: &'a mut Links,
+    now: u64,
+    from: ReplicaId,
+    sent: &'a mut Vec<Sent>,
+}
+
+impl Performer<'_> {
+    fn handle(
+        &mut self,
+        engine: &mut Engine,
+        clock: Instant,
+        placement: &Placement,
+        inbound: &Inbound,
+        notices: &mut Vec<Notice>,
+    ) {
+        let input = match inbound {
+            Inbound::Message(parcel) => Input::Message(parcel.envelope()),
+            Inbound::Connected(peer) => Input::PeerConnected(*peer),
+            Inbound::Lost(peer) => Input::PeerLost(*peer),
+            Inbound::Busy(peer) => {
+                self.links.unclog(self.from.node, peer.node);
+                Input::PeerBusy(*peer)
+            }
+            Inbound::Ready(peer) => Input::PeerReady(*peer),
+            Inbound::Request(Request { token, key, command, level, after }) => {
+                let slot = slot_of(key.as_bytes());
+                let group = placement.slots().group_of(slot);
+                let (token, level, after) = (*token, *level, *after);
+                Input::Request(group::Request { token, group, slot, command, level, after })
+            }
+        };
+        self.perform(engine.handle(clock, input), notices);
+    }
+
+    fn perform(&mut self, outputs: Outputs<'_>, notices: &mut Vec<Notice>) {
+        for output in outputs {
+            match output {
+                Output::Send { to, group, epoch, message } => {
+                    let sent = self.links.send(self.now, self.from, to, (group, epoch), &message);
+                    self.sent.push(sent.map_or(Sent::Lost, |(parcel, arrivals)| Sent::Parcel { parcel, arrivals }));
+                }
+                Output::Reply { token, outcome } => {
+                    let end = match outcome {
+                        Outcome::Done { answer, .. } => End::Done(answer.to_vec()),
+                        Outcome::Accepted { .. } => End::Accepted,
+                        Outcome::Refused(refusal) => End::Refused(refusal),
+                        Outcome::Unknown { .. } => End::Unknown,
+                    };
+                    self.sent.push(Sent::Reply { token, end });
+                }
+                Output::Notify(notice) => notices.push(notice),
+            }
+        }
+    }
+}
