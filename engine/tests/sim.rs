@@ -29,6 +29,14 @@ fn some_more_seeds_pass() {
     pass(1_000_000);
 }
 
+/// 784: the end of a snapshot that had been given up came late, and took entries back that were acknowledged since.
+#[test]
+fn seeds_that_failed_once_pass() {
+    for seed in [784] {
+        assert_eq!(run(seed).undecided, 0);
+    }
+}
+
 #[test]
 fn a_seed_decides_everything() {
     for seed in [3, 14, 159] {

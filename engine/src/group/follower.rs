@@ -211,8 +211,8 @@ impl Group {
     fn finish_install(&mut self, shared: &mut Shared) -> ChunkProgress {
         let Role::Follower(follower) = &mut self.role else { return ChunkProgress::Broken };
         let Install::UnderWay(copy) = core::mem::take(&mut follower.install) else { return ChunkProgress::Broken };
-        // A snapshot that is behind what this replica has committed would take acknowledged writes back.
-        if copy.replica.commit < self.replica.commit {
+        // One that overtaken messages belong to may end before what this replica has committed, or acknowledged since.
+        if copy.replica.commit < self.replica.commit || copy.replica.log.last() < follower.matched {
             follower.install = Install::UnderWay(copy);
             return ChunkProgress::Broken;
         }

@@ -168,10 +168,12 @@ impl Links {
         self.clogs.remove(&(from, to));
     }
 
+    /// Makes the network what hosts promise: connections that stand deliver everything, once and in order.
     pub(super) fn heal(&mut self) {
         self.cuts.clear();
-        self.network.loss_permille = 0;
-        self.network.slow_permille = 0;
+        let delay_ns = self.network.delay_ns;
+        self.network =
+            Network { delay_ns, slow_permille: 0, is_ordered: true, loss_permille: 0, duplicate_permille: 0 };
     }
 
     // ---- messages ----
