@@ -2,6 +2,7 @@
 //!
 //! This file routes; what a leader does is in `leader`, what a follower does in `follower`.
 
+mod admission;
 mod follower;
 mod leader;
 mod status;
@@ -10,7 +11,7 @@ use crate::config::{GroupConfig, Settings};
 use crate::ids::{Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
 use crate::log::LogFull;
 use crate::machine::answer::AnswerSink;
-use crate::machine::command::{Command, Op};
+use crate::machine::command::Command;
 use crate::machine::kv::Moment;
 use crate::message::{Envelope, Message};
 use crate::output::{OutputQueue, Refusal, Token};
@@ -309,24 +310,4 @@ struct Leading<'a> {
     config: &'a GroupConfig,
     replica: &'a mut Replica,
     leader: &'a mut Leader,
-}
-
-/// Returns the first limit that a command breaks.
-fn broken_limit(settings: &Settings, command: &Command<'_>) -> Option<Refusal> {
-    let (key_max, value_max) = (settings.key_bytes_max, settings.value_bytes_max);
-    let key = |key: &[u8]| (key.len() > key_max).then_some(Refusal::KeyTooLong { len: key.len(), max: key_max });
-    let value = |len: usize| (len > value_max).then_some(Refusal::ValueTooLarge { len, max: value_max });
-    let list = crate::machine::command::items(command.value);
-    match command.op {
-        Op::SetMany => list.enumerate().find_map(|(n, item)| if n % 2 == 0 { key(item) } else { value(item.len()) }),
-        Op::Delete | Op::GetMany | Op::Exists => list.map(key).find_map(|refusal| refusal),
-        Op::SetRange => {
-            let end = usize::try_from(command.number).unwrap_or(0).saturating_add(command.value.len());
-            key(command.key).or_else(|| value(end))
-        }
-        Op::HashSet | Op::HashDelete | Op::HashIncrementFloat | Op::HashGetMany => {
-            key(command.key).or_else(|| list.map(|item| value(item.len())).find_map(|refusal| refusal))
-        }
-        _ => key(command.key).or_else(|| value(command.value.len())),
-    }
 }

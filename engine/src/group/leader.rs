@@ -15,7 +15,7 @@
 use core::time::Duration;
 
 use crate::config::{EXPIRIES_PER_TURN, GroupConfig, Settings};
-use crate::entry::{BODY_BYTES_MAX, EntryKind};
+use crate::entry::EntryKind;
 use crate::ids::{EntryId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
 use crate::log::{EntryStamp, LogFull};
 use crate::machine::answer::AnswerSink;
@@ -32,10 +32,8 @@ use crate::slots::slot_of;
 use crate::time::{Instant, LogTime, nanos};
 use crate::waiting::{WaitingList, earlier};
 
-use super::{Leading, Level, Request, Shared, Submitted, broken_limit};
-
-/// When a client that was refused for want of room may try again.
-const RETRY_AFTER: Duration = Duration::from_micros(500);
+use super::admission::{RETRY_AFTER, broken_limit};
+use super::{Leading, Level, Request, Shared, Submitted};
 
 /// Bytes of answers after which the reads that waited together wait for the next turn.
 const ANSWER_BYTES_PER_TURN: usize = 1 << 20;
@@ -47,7 +45,7 @@ pub(super) struct Leader {
     pub(super) status: Status,
     pub(super) waiting: WaitingList,
     /// Bytes of entries above `commit`.
-    uncommitted_bytes: usize,
+    pub(super) uncommitted_bytes: usize,
     /// The leader's clock when it took over; logged time goes on from 0 there.
     began: Option<Instant>,
     /// The last stamp given.
@@ -204,40 +202,6 @@ impl Leading<'_> {
                 Verdict::Founded => Err(Refusal::NoQuorum { group, have, need }),
             },
         }
-    }
-
-    /// Whether a write may be appended: what is refused here certainly never happens.
-    fn check_room(&self, shared: &Shared, request: &Request<'_>, command: &Command<'_>) -> Result<(), Refusal> {
-        let settings = &shared.settings;
-        let (have, need) = (self.leader.reachable(), self.config.write_quorum);
-        if have < need {
-            return Err(Refusal::NoQuorum { group: self.config.group, have, need });
-        }
-        let overload = |what| Refusal::Overload { what, retry_after: RETRY_AFTER };
-        if shared.waiter_count >= settings.waiters_max {
-            return Err(overload(Bottleneck::Waiters));
-        }
-        let (len, uncommitted_max) = (request.command.len(), settings.uncommitted_bytes_max());
-        let max = uncommitted_max.min(BODY_BYTES_MAX);
-        if len > max {
-            // No waiting would make room for it.
-            return Err(Refusal::CommandTooLarge { len, max });
-        }
-        let uncommitted = self.leader.uncommitted_bytes;
-        if uncommitted + len > uncommitted_max {
-            return Err(overload(Bottleneck::Uncommitted));
-        }
-        let used = shared.used_bytes + shared.uncommitted_bytes;
-        if command.op.may_grow() && used + request.command.len() > settings.memory_bytes_max {
-            return Err(Refusal::OutOfMemory { used, max: settings.memory_bytes_max });
-        }
-        if command.op == Op::Append {
-            let len = self.replica.kv.text_len(command.key) + command.value.len();
-            if len > settings.value_bytes_max {
-                return Err(Refusal::ValueTooLarge { len, max: settings.value_bytes_max });
-            }
-        }
-        Ok(())
     }
 
     fn append(
