@@ -35,8 +35,8 @@ pub(crate) struct Shared {
     pub(crate) waiter_count: usize,
     /// Bytes of keys and values of all groups.
     pub(crate) used_bytes: usize,
-    /// Bytes of entries that groups led here have appended and not committed.
-    pub(crate) uncommitted_bytes: usize,
+    /// The most bytes by which what groups led here have appended and not applied can raise `used_bytes`.
+    pub(crate) reserved_bytes: usize,
     /// Peers whose connection takes no more bytes at the moment.
     pub(crate) busy: Vec<NodeId>,
 }
@@ -281,6 +281,14 @@ impl Group {
     /// Whether it leads, and a peer has not been told yet how far the log is committed.
     pub(crate) fn owes_notice(&self) -> bool {
         matches!(&self.role, Role::Leader(leader) if leader.owes_notice())
+    }
+
+    /// Returns how many bytes are reserved for what was appended here and is not applied.
+    pub(crate) fn reserved_bytes(&self) -> usize {
+        match &self.role {
+            Role::Leader(leader) => leader.reserved_bytes(),
+            Role::Follower(_) => 0,
+        }
     }
 
     /// Checks the invariants that cost time.

@@ -1,12 +1,18 @@
 //! What a leader refuses before it appends: requests that break a limit, and those that there is no room for.
 //!
 //! Whatever is refused here certainly never happens.
+//!
+//! # Bounds
+//! For each write that is appended and not applied yet the most that it can take is reserved, so what the groups led
+//! here hold stays below the limit on memory whatever comes together. How long a string becomes by an append of text
+//! depends on what comes before; that limit is put into the command, and decides when it is applied.
 
 use core::time::Duration;
 
 use crate::config::Settings;
 use crate::entry::BODY_BYTES_MAX;
 use crate::machine::command::{Command, Op, items};
+use crate::machine::growth::{growth_max, range_end};
 use crate::output::{Bottleneck, Refusal};
 
 use super::{Leading, Request, Shared};
@@ -23,10 +29,7 @@ pub(super) fn broken_limit(settings: &Settings, command: &Command<'_>) -> Option
     match command.op {
         Op::SetMany => list.enumerate().find_map(|(n, item)| if n % 2 == 0 { key(item) } else { value(item.len()) }),
         Op::Delete | Op::GetMany | Op::Exists => list.map(key).find_map(|refusal| refusal),
-        Op::SetRange => {
-            let end = usize::try_from(command.number).unwrap_or(0).saturating_add(command.value.len());
-            key(command.key).or_else(|| value(end))
-        }
+        Op::SetRange => key(command.key).or_else(|| range_end(command).and_then(value)),
         Op::HashSet | Op::HashDelete | Op::HashIncrementFloat | Op::HashGetMany => {
             key(command.key).or_else(|| list.map(|item| value(item.len())).find_map(|refusal| refusal))
         }
@@ -35,13 +38,13 @@ pub(super) fn broken_limit(settings: &Settings, command: &Command<'_>) -> Option
 }
 
 impl Leading<'_> {
-    /// Whether a write may be appended: what is refused here certainly never happens.
+    /// Whether there is room for a write: returns how many bytes are to be reserved for it.
     pub(super) fn check_room(
         &self,
         shared: &Shared,
         request: &Request<'_>,
         command: &Command<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<usize, Refusal> {
         let settings = &shared.settings;
         let (have, need) = (self.leader.reachable(), self.config.write_quorum);
         if have < need {
@@ -57,20 +60,13 @@ impl Leading<'_> {
             // No waiting would make room for it.
             return Err(Refusal::CommandTooLarge { len, max });
         }
-        let uncommitted = self.leader.uncommitted_bytes;
-        if uncommitted + len > uncommitted_max {
+        if self.leader.uncommitted.bytes + len > uncommitted_max {
             return Err(overload(Bottleneck::Uncommitted));
         }
-        let used = shared.used_bytes + shared.uncommitted_bytes;
-        if command.op.may_grow() && used + request.command.len() > settings.memory_bytes_max {
+        let (used, growth) = (shared.used_bytes + shared.reserved_bytes, growth_max(command));
+        if growth > 0 && used + growth > settings.memory_bytes_max {
             return Err(Refusal::OutOfMemory { used, max: settings.memory_bytes_max });
         }
-        if command.op == Op::Append {
-            let len = self.replica.kv.text_len(command.key) + command.value.len();
-            if len > settings.value_bytes_max {
-                return Err(Refusal::ValueTooLarge { len, max: settings.value_bytes_max });
-            }
-        }
-        Ok(())
+        Ok(growth)
     }
 }

@@ -13,13 +13,14 @@
 //! The replication protocol, sections 1.5 and 1.9.
 
 use core::time::Duration;
+use std::collections::VecDeque;
 
 use crate::config::{EXPIRIES_PER_TURN, GroupConfig, Settings};
 use crate::entry::EntryKind;
 use crate::ids::{EntryId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
 use crate::log::{EntryStamp, LogFull};
 use crate::machine::answer::AnswerSink;
-use crate::machine::command::{Command, Op};
+use crate::machine::command::{Command, Op, with_number};
 use crate::machine::kv::Moment;
 use crate::machine::snapshot::SnapshotCursor;
 use crate::message::{Ack, ChunkAck, ChunkProgress, Envelope, Message, Mismatch, Refused, StreamId};
@@ -44,8 +45,7 @@ pub(super) struct Leader {
     pub(super) peers: Vec<Peer>,
     pub(super) status: Status,
     pub(super) waiting: WaitingList,
-    /// Bytes of entries above `commit`.
-    pub(super) uncommitted_bytes: usize,
+    pub(super) uncommitted: Uncommitted,
     /// The leader's clock when it took over; logged time goes on from 0 there.
     began: Option<Instant>,
     /// The last stamp given.
@@ -62,6 +62,25 @@ pub(super) struct Leader {
     wants_lease: bool,
     /// Whether reads that could be answered were left for the next turn, which is to come at once.
     has_ready_reads: bool,
+}
+
+/// What was appended and is not committed.
+#[derive(Debug, Default)]
+pub(super) struct Uncommitted {
+    /// Bytes of the entries.
+    pub(super) bytes: usize,
+    /// How many bytes are reserved for each of them, in their order.
+    reserved: VecDeque<usize>,
+}
+
+/// An entry to be appended.
+struct NewEntry<'a> {
+    kind: EntryKind,
+    slot: Slot,
+    /// In parts.
+    body: &'a [&'a [u8]],
+    /// The most bytes by which applying it can raise the used bytes.
+    growth: usize,
 }
 
 /// How far a leader is.
@@ -82,7 +101,7 @@ impl Leader {
             peers: others.map(|member| Peer::new(*member)).collect(),
             status: Status::Founding(Founding::default()),
             waiting: WaitingList::default(),
-            uncommitted_bytes: 0,
+            uncommitted: Uncommitted::default(),
             began: None,
             stamped: LogTime(0),
             next_stream: 1,
@@ -107,6 +126,11 @@ impl Leader {
     /// Whether a peer has not been told yet how far the log is committed.
     pub(super) fn owes_notice(&self) -> bool {
         self.notice_due.is_some()
+    }
+
+    /// Returns how many bytes are reserved for what is not applied.
+    pub(super) fn reserved_bytes(&self) -> usize {
+        self.uncommitted.reserved.iter().sum()
     }
 
     /// Returns how many voters can be reached, the leader included.
@@ -169,10 +193,12 @@ impl Leading<'_> {
         if !command.op.is_write() {
             return self.submit_read(shared, now, request, &command);
         }
-        self.check_room(shared, request, &command)?;
-        let Ok(id) = self.append(shared, now, EntryKind::Command, request.slot, &[request.command]) else {
-            return Ok(Submitted::LogFull);
-        };
+        let growth = self.check_room(shared, request, &command)?;
+        let limit = (shared.settings.value_bytes_max as u64).to_le_bytes();
+        let (whole, limited) = ([request.command], with_number(request.command, &limit));
+        let body: &[&[u8]] = if command.op == Op::Append { &limited } else { &whole };
+        let entry = NewEntry { kind: EntryKind::Command, slot: request.slot, body, growth };
+        let Ok(id) = self.append(shared, now, &entry) else { return Ok(Submitted::LogFull) };
         match request.level {
             Level::Accepted => shared.outputs.reply(request.token, Ended::Accepted { id }),
             Level::Commit => {
@@ -204,22 +230,16 @@ impl Leading<'_> {
         }
     }
 
-    fn append(
-        &mut self,
-        shared: &mut Shared,
-        now: Instant,
-        kind: EntryKind,
-        slot: Slot,
-        body: &[&[u8]],
-    ) -> Result<EntryId, LogFull> {
+    fn append(&mut self, shared: &mut Shared, now: Instant, entry: &NewEntry<'_>) -> Result<EntryId, LogFull> {
+        let NewEntry { kind, slot, body, growth } = *entry;
         let time = self.leader.log_time(now);
         let stamp = EntryStamp { epoch: self.config.epoch, time, kind, slot };
         let id = self.replica.log.append(&mut shared.pool, stamp, body)?;
         self.leader.stamped = time;
         let body_len = body.iter().map(|part| part.len()).sum();
-        let entry_bytes = crate::entry::padded_len(body_len);
-        self.leader.uncommitted_bytes += entry_bytes;
-        shared.uncommitted_bytes += entry_bytes;
+        self.leader.uncommitted.bytes += crate::entry::padded_len(body_len);
+        self.leader.uncommitted.reserved.push_back(growth);
+        shared.reserved_bytes += growth;
         Ok(id)
     }
 
@@ -445,8 +465,8 @@ impl Leading<'_> {
             }
         }
         self.leader.began = Some(now);
-        let slot = self.config.slots.first;
-        match self.append(shared, now, EntryKind::View, slot, &[]) {
+        let view = NewEntry { kind: EntryKind::View, slot: self.config.slots.first, body: &[], growth: 0 };
+        match self.append(shared, now, &view) {
             Ok(view) => {
                 self.leader.status = Status::Proposing { view: view.index };
                 shared.outputs.notify(Event::Founded { group: self.config.group });
@@ -484,8 +504,8 @@ impl Leading<'_> {
 
     fn apply(&mut self, shared: &mut Shared) {
         let used_before = self.replica.kv.used_bytes();
-        let Leader { waiting, uncommitted_bytes, .. } = &mut *self.leader;
-        let Shared { pool, outputs, waiter_count, used_bytes, uncommitted_bytes: uncommitted_of_all, .. } = shared;
+        let Leader { waiting, uncommitted, .. } = &mut *self.leader;
+        let Shared { pool, outputs, waiter_count, used_bytes, reserved_bytes, .. } = shared;
         self.replica.apply_through(pool, self.replica.commit, |kv, entry| {
             match waiting.take_write(entry.id().index) {
                 None => apply(kv, entry, &mut AnswerSink::discard()),
@@ -497,8 +517,8 @@ impl Leading<'_> {
                     });
                 }
             }
-            *uncommitted_bytes -= entry.raw().len();
-            *uncommitted_of_all -= entry.raw().len();
+            uncommitted.bytes -= entry.raw().len();
+            *reserved_bytes -= uncommitted.reserved.pop_front().expect("noted when it was appended");
         });
         *used_bytes = (*used_bytes + self.replica.kv.used_bytes()).saturating_sub(used_before);
     }
@@ -728,7 +748,8 @@ impl Leading<'_> {
             commands.push((slot_of(key), bytes));
         });
         for (slot, bytes) in &commands {
-            let id = self.append(shared, now, EntryKind::Command, *slot, &[bytes]).inspect_err(|_| {
+            let entry = NewEntry { kind: EntryKind::Command, slot: *slot, body: &[bytes], growth: 0 };
+            let id = self.append(shared, now, &entry).inspect_err(|_| {
                 // In case that nobody can make room: look again, but not at once.
                 self.leader.expire_from = now.saturating_add(RETRY_AFTER);
             })?;
