@@ -26,7 +26,7 @@ use crate::machine::snapshot::SnapshotCursor;
 use crate::message::{Ack, ChunkAck, ChunkProgress, Envelope, Message, Mismatch, Refused, StreamId};
 use crate::output::{AppendFrame, Bottleneck, ChunkHead, Ended, Event, Refusal, Token};
 use crate::replica::{Replica, apply};
-use crate::replication::founding::{Founding, Verdict};
+use crate::replication::founding::{Founding, Verdict, view_quorum};
 use crate::replication::progress::{Peer, Progress, SnapshotSend};
 use crate::replication::quorum::nth_largest;
 use crate::slots::slot_of;
@@ -88,8 +88,8 @@ struct NewEntry<'a> {
 pub(super) enum Status {
     /// Asking the other members whether they follow an earlier run of this node.
     Founding(Founding),
-    /// Its first entry, at this index, is not committed yet.
-    Proposing { view: LogIndex },
+    /// Its first entry, at this index, is not committed yet; members may have turned to another run of this node meanwhile.
+    Proposing { view: LogIndex, founding: Founding },
     /// Serving reads and writes.
     Serving,
 }
@@ -117,9 +117,35 @@ impl Leader {
         let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == node) else { return };
         if peer.present == Some(incarnation) {
             peer.on_lost();
-            if let Status::Founding(founding) = &mut self.status {
+            if let Some(founding) = self.founding() {
                 founding.forget(node);
             }
+        }
+    }
+
+    /// Returns what the members have said, until it serves.
+    fn founding(&mut self) -> Option<&mut Founding> {
+        match &mut self.status {
+            Status::Founding(founding) | Status::Proposing { founding, .. } => Some(founding),
+            Status::Serving => None,
+        }
+    }
+
+    /// Returns whether it may serve, as far as other runs of this node are concerned.
+    pub(super) fn verdict(&self, config: &GroupConfig) -> Verdict {
+        let (count, write_quorum) = (config.members.len(), config.write_quorum);
+        match &self.status {
+            Status::Serving => Verdict::Founded,
+            Status::Proposing { founding, .. } => {
+                let need = view_quorum(count, write_quorum);
+                let waiting = Verdict::Waiting { have: self.reachable(), need };
+                founding.refusal(count - 1, need - 1).unwrap_or(waiting)
+            }
+            Status::Founding(founding) => match founding.verdict(count, write_quorum) {
+                // The log has no room for its first entry.
+                Verdict::Founded => Verdict::Waiting { have: self.reachable(), need: write_quorum },
+                verdict @ (Verdict::Waiting { .. } | Verdict::Refused { .. }) => verdict,
+            },
         }
     }
 
@@ -211,22 +237,14 @@ impl Leading<'_> {
     }
 
     fn check_serving(&self) -> Result<(), Refusal> {
-        let status = &self.leader.status;
-        if let Status::Serving = status {
-            return Ok(());
-        }
-        let (group, have, need) = (self.config.group, self.leader.reachable(), self.config.write_quorum);
-        match status {
-            Status::Serving => Ok(()),
-            Status::Proposing { .. } => Err(Refusal::NoQuorum { group, have, need }),
-            Status::Founding(founding) => match founding.verdict(self.config.members.len(), need) {
-                Verdict::Refused { earlier, witnesses } => {
-                    let missing = ReplicaId { node: self.config.leader, incarnation: earlier };
-                    Err(Refusal::Unavailable { group, missing, witnesses })
-                }
-                Verdict::Waiting { have, need } => Err(Refusal::NoQuorum { group, have, need }),
-                Verdict::Founded => Err(Refusal::NoQuorum { group, have, need }),
-            },
+        let group = self.config.group;
+        match self.leader.verdict(self.config) {
+            Verdict::Founded => Ok(()),
+            Verdict::Waiting { have, need } => Err(Refusal::NoQuorum { group, have, need }),
+            Verdict::Refused { earlier, witnesses } => {
+                let missing = ReplicaId { node: self.config.leader, incarnation: earlier };
+                Err(Refusal::Unavailable { group, missing, witnesses })
+            }
         }
     }
 
@@ -321,16 +339,22 @@ impl Leading<'_> {
 
     pub(super) fn on_peer_connected(&mut self, shared: &mut Shared, now: Instant, replica: ReplicaId) {
         let last = self.replica.log.last();
-        let is_founded = !matches!(self.leader.status, Status::Founding(_));
         let Some(peer) = self.leader.peers.iter_mut().find(|peer| peer.node == replica.node) else { return };
         peer.on_connected(replica.incarnation, last, now);
-        if is_founded {
-            peer.voter.get_or_insert(replica.incarnation);
-            if peer.is_learner_present() {
-                shared.outputs.notify(Event::Learner { group: self.config.group, replica });
+        match &mut self.leader.status {
+            Status::Founding(founding) => return founding.forget(replica.node),
+            Status::Proposing { founding, view } => {
+                founding.forget(replica.node);
+                // Until it is known to hold the first entry, it may be any run.
+                if peer.voted < *view {
+                    peer.count(replica.incarnation);
+                }
             }
-        } else if let Status::Founding(founding) = &mut self.leader.status {
-            founding.forget(replica.node);
+            Status::Serving if peer.voter.is_none() => peer.count(replica.incarnation),
+            Status::Serving => {}
+        }
+        if peer.is_learner_present() {
+            shared.outputs.notify(Event::Learner { group: self.config.group, replica });
         }
     }
 
@@ -436,16 +460,15 @@ impl Leading<'_> {
     }
 
     fn handle_refused(&mut self, shared: &mut Shared, position: usize, refused: Refused) {
-        let peer = &self.leader.peers[position];
-        let Status::Founding(founding) = &mut self.leader.status else { return };
+        let member = self.leader.peers[position].node;
         let Some(earlier) = refused.leader.filter(|leader| leader.node == self.config.leader && *leader != shared.me)
         else {
             return;
         };
-        let was_refused = founding.verdict(self.config.members.len(), self.config.write_quorum);
-        founding.record_refused(peer.node, earlier.incarnation);
-        let verdict = founding.verdict(self.config.members.len(), self.config.write_quorum);
-        if let (Verdict::Waiting { .. }, Verdict::Refused { .. }) = (was_refused, verdict) {
+        let before = self.leader.verdict(self.config);
+        let Some(founding) = self.leader.founding() else { return };
+        founding.record_refused(member, earlier.incarnation);
+        if let (Verdict::Waiting { .. }, Verdict::Refused { .. }) = (before, self.leader.verdict(self.config)) {
             shared.outputs.notify(Event::Unavailable { group: self.config.group, missing: earlier });
         }
     }
@@ -456,24 +479,26 @@ impl Leading<'_> {
         if founding.verdict(self.config.members.len(), self.config.write_quorum) != Verdict::Founded {
             return;
         }
+        let founding = core::mem::take(founding);
         for peer in &mut self.leader.peers {
-            let is_accepted = peer.replica().is_some_and(|replica| founding.accepted().contains(&replica));
             // Members not heard yet acknowledged nothing: whichever incarnation comes first is the voter.
-            peer.voter = if is_accepted { peer.present } else { None };
-            if peer.voter.is_none() && peer.present.is_some() {
-                peer.voter = peer.present;
+            if let Some(incarnation) = peer.present {
+                peer.count(incarnation);
             }
         }
         self.leader.began = Some(now);
         let view = NewEntry { kind: EntryKind::View, slot: self.config.slots.first, body: &[], growth: 0 };
         match self.append(shared, now, &view) {
             Ok(view) => {
-                self.leader.status = Status::Proposing { view: view.index };
+                self.leader.status = Status::Proposing { view: view.index, founding };
                 shared.outputs.notify(Event::Founded { group: self.config.group });
                 self.advance_commit(shared);
             }
             // Tried again with the next acknowledgement of a probe.
-            Err(_) => self.leader.began = None,
+            Err(_) => {
+                self.leader.began = None;
+                self.leader.status = Status::Founding(founding);
+            }
         }
     }
 
@@ -482,14 +507,15 @@ impl Leading<'_> {
     /// Commits what W replicas hold, applies it and answers who waited for it.
     fn advance_commit(&mut self, shared: &mut Shared) {
         let last = self.replica.log.last();
-        let votes = self.leader.peers.iter().map(|peer| peer.voted.0).chain([last.0]);
-        let held = LogIndex(nth_largest(votes, self.config.write_quorum));
+        let write_quorum = self.config.write_quorum;
         // Entries of older epochs commit only through this epoch's VIEW, its first entry.
-        let view = match self.leader.status {
+        let (view, quorum) = match self.leader.status {
             Status::Founding(_) => return,
-            Status::Proposing { view } => view,
-            Status::Serving => LogIndex(0),
+            Status::Proposing { view, .. } => (view, view_quorum(self.config.members.len(), write_quorum)),
+            Status::Serving => (LogIndex(0), write_quorum),
         };
+        let votes = self.leader.peers.iter().map(|peer| peer.voted.0).chain([last.0]);
+        let held = LogIndex(nth_largest(votes, quorum));
         if held <= self.replica.commit || held < view {
             return;
         }
