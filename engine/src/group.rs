@@ -211,8 +211,12 @@ impl Group {
         }
     }
 
-    /// Applies what is committed, as a follower: it answers no one, so it can wait until acknowledgements are sent.
+    /// Applies what is committed, if it follows: it answers no one, so that can wait until acknowledgements are sent. A
+    /// leader has applied it when it was committed, and has answered whoever waited.
     pub(crate) fn apply_committed(&mut self, shared: &mut Shared) {
+        if let Role::Leader(_) = self.role {
+            return;
+        }
         let used_before = self.replica.kv.used_bytes();
         self.replica.apply_silently(&shared.pool, self.replica.commit);
         shared.used_bytes = (shared.used_bytes + self.replica.kv.used_bytes()).saturating_sub(used_before);
@@ -297,6 +301,10 @@ impl Group {
     /// If one does not hold.
     pub(crate) fn check(&self) {
         self.replica.check();
+        if let Role::Leader(_) = self.role {
+            let (applied, commit) = (self.replica.applied.index, self.replica.commit);
+            assert_eq!(applied, commit, "I8: a leader that has not applied what is committed has not answered it");
+        }
         if let Some(copy) = self.installing() {
             copy.check();
         }

@@ -12,6 +12,8 @@ const G: GroupId = GroupId(0);
 
 const MEMORY_MAX: usize = 20_000;
 const VALUE_MAX: usize = 1 << 10;
+/// A log that is full after a hundred writes.
+const LOG_BYTES: usize = 48 << 10;
 
 /// Three nodes, one group: node 1 leads.
 fn start(memory_bytes_max: usize) -> Cluster {
@@ -114,6 +116,51 @@ fn appends_that_come_together_do_not_pass_the_limit_of_a_value() {
     cluster.run_for(2);
     let digests: Vec<u64> = (1..=3).map(|node| cluster.status(NodeId(node), G).digest).collect();
     assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
+    cluster.check();
+}
+
+/// Every node leads groups and follows in others, and makes room in the one log of all by applying what is committed: in
+/// the groups that it leads somebody waits for the answer.
+#[test]
+fn making_room_in_the_log_costs_no_answer() {
+    let config = Config {
+        log_bytes: LOG_BYTES,
+        segment_bytes: 1 << 10,
+        value_bytes_max: 1 << 10,
+        key_bytes_max: 64,
+        ..Config::default()
+    };
+    let mut cluster = Cluster::start(3, 6, 3, 2, config);
+    cluster.settle();
+    let mut counted: Vec<(usize, Token)> = Vec::new();
+    let mut others = Vec::new();
+    for round in 0..300 {
+        for key in 0..12 {
+            let (counter, other) = (format!("n{key}"), format!("r{round}k{key}"));
+            let increment = Command { number: 1, ..Command::new(Op::Increment, counter.as_bytes()) };
+            counted.push((key, cluster.submit(increment)));
+            others.push(cluster.set(other.as_bytes(), &[b'v'; 400]));
+        }
+        // Turns end late: what came in is dirty all the while.
+        for (from, to) in [(1, 2), (2, 1), (2, 3), (3, 2), (3, 1), (1, 3)] {
+            let (from, to) = (NodeId(from), NodeId(to));
+            cluster.end_turn(from);
+            while round % 3 > 0 && cluster.deliver(from, to) {}
+        }
+        cluster.check();
+    }
+    cluster.run_for(100);
+    let written = others.iter().filter(|write| matches!(cluster.end(**write), Some(End::Done(..)))).count();
+    assert!(written * 400 > 10 * LOG_BYTES, "{written} writes do not fill the log");
+    for key in 0..12 {
+        let tokens = counted.iter().filter(|(counter, _)| *counter == key).map(|(_, token)| *token);
+        let executed =
+            tokens.filter(|token| !matches!(cluster.end(*token), Some(End::Refused(Refusal::Overload { .. }))));
+        let answers: Vec<Answer<'_>> = executed.map(|token| cluster.answer(token)).collect();
+        let expected: Vec<Answer<'_>> = (1..).take(answers.len()).map(Answer::Int).collect();
+        assert_eq!(answers, expected, "counter {key}");
+        assert!(answers.len() > 20, "{} increments", answers.len());
+    }
     cluster.check();
 }
 
