@@ -28,11 +28,14 @@ pub struct Config {
     pub log_bytes: usize,
     /// Size of a log segment in bytes: a power of two.
     pub segment_bytes: usize,
-    /// Memory for keys and values on this CPU, in bytes; writes that need more are refused.
+    /// Memory for keys and values on this CPU, in bytes. A write is refused if what is there, the most that writes under
+    /// way can add and the most that it can add come to more; one that adds nothing never is. What a follower is sent it
+    /// applies, whatever its own limit: its leader has decided.
     pub memory_bytes_max: usize,
     /// Longest key, in bytes.
     pub key_bytes_max: usize,
-    /// Largest value, in bytes.
+    /// Largest string or field of a hash, in bytes, as written or as it becomes. Numbers that the state machine computes are
+    /// at most 327 bytes long and not limited further; how many fields a hash has is limited by memory only.
     pub value_bytes_max: usize,
     /// Most requests that wait on this CPU at one time.
     pub waiters_max: usize,

@@ -40,7 +40,8 @@
 //! [`Builder::build_driven`] the host's own thread is the leader's ([`Driver`]), and appends what it submits at once.
 //!
 //! # Time and units
-//! This module has the only clock of the crate, `CLOCK_BOOTTIME`, read once per turn of the leader.
+//! The replicas go by `CLOCK_BOOTTIME`, read once per turn of the leader; only how long a caller waits is counted on
+//! [`std::time::Instant`].
 //! # Bounds
 //! Rings, requests under way and the limits of [`Config`](crate::config::Config). Full is [`SubmitError::Busy`] or a
 //! [`Refusal`](crate::output::Refusal).

@@ -86,7 +86,7 @@ impl Engine {
             outputs: OutputQueue::default(),
             waiter_count: 0,
             used_bytes: 0,
-            uncommitted_bytes: 0,
+            reserved_bytes: 0,
             busy: Vec::new(),
         };
         let position_count = groups.iter().map(|group| group.group.0 as usize + 1).max().unwrap_or(0);
@@ -263,6 +263,8 @@ impl Engine {
         self.groups.iter().for_each(Group::check);
         let waiting: usize = self.groups.iter().map(|group| group.status(&self.shared).waiter_count).sum();
         assert_eq!(waiting, self.shared.waiter_count, "I8: every waiter is counted once");
+        let reserved: usize = self.groups.iter().map(Group::reserved_bytes).sum();
+        assert_eq!(reserved, self.shared.reserved_bytes, "what is reserved is given back once");
     }
 
     // ---- private ----

@@ -1,7 +1,8 @@
 //! One group on one node: a replica, its role in the group's epoch, and the requests that wait for it.
 //!
-//! This file routes; what a leader does is in `leader`, what a follower does in `follower`.
+//! This file routes; what a leader does is in `leader`, what it refuses in `admission`, what a follower does in `follower`.
 
+mod admission;
 mod follower;
 mod leader;
 mod status;
@@ -10,7 +11,7 @@ use crate::config::{GroupConfig, Settings};
 use crate::ids::{Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
 use crate::log::LogFull;
 use crate::machine::answer::AnswerSink;
-use crate::machine::command::{Command, Op};
+use crate::machine::command::Command;
 use crate::machine::kv::Moment;
 use crate::message::{Envelope, Message};
 use crate::output::{OutputQueue, Refusal, Token};
@@ -34,8 +35,8 @@ pub(crate) struct Shared {
     pub(crate) waiter_count: usize,
     /// Bytes of keys and values of all groups.
     pub(crate) used_bytes: usize,
-    /// Bytes of entries that groups led here have appended and not committed.
-    pub(crate) uncommitted_bytes: usize,
+    /// The most bytes by which what groups led here have appended and not applied can raise `used_bytes`.
+    pub(crate) reserved_bytes: usize,
     /// Peers whose connection takes no more bytes at the moment.
     pub(crate) busy: Vec<NodeId>,
 }
@@ -217,8 +218,12 @@ impl Group {
         }
     }
 
-    /// Applies what is committed, as a follower: it answers no one, so it can wait until acknowledgements are sent.
+    /// Applies what is committed, if it follows: it answers no one, so that can wait until acknowledgements are sent. A
+    /// leader has applied it when it was committed, and has answered whoever waited.
     pub(crate) fn apply_committed(&mut self, shared: &mut Shared) {
+        if let Role::Leader(_) = self.role {
+            return;
+        }
         let used_before = self.replica.kv.used_bytes();
         self.replica.apply_silently(&shared.pool, self.replica.commit);
         shared.used_bytes = (shared.used_bytes + self.replica.kv.used_bytes()).saturating_sub(used_before);
@@ -295,12 +300,24 @@ impl Group {
         (self.replica.commit, self.replica.applied.index, self.replica.kv.digest())
     }
 
+    /// Returns how many bytes are reserved for what was appended here and is not applied.
+    pub(crate) fn reserved_bytes(&self) -> usize {
+        match &self.role {
+            Role::Leader(leader) => leader.reserved_bytes(),
+            Role::Follower(_) => 0,
+        }
+    }
+
     /// Checks the invariants that cost time.
     ///
     /// # Panics
     /// If one does not hold.
     pub(crate) fn check(&self) {
         self.replica.check();
+        if let Role::Leader(_) = self.role {
+            let (applied, commit) = (self.replica.applied.index, self.replica.commit);
+            assert_eq!(applied, commit, "I8: a leader that has not applied what is committed has not answered it");
+        }
         if let Some(copy) = self.installing() {
             copy.check();
         }
@@ -322,24 +339,4 @@ struct Leading<'a> {
     config: &'a GroupConfig,
     replica: &'a mut Replica,
     leader: &'a mut Leader,
-}
-
-/// Returns the first limit that a command breaks.
-fn broken_limit(settings: &Settings, command: &Command<'_>) -> Option<Refusal> {
-    let (key_max, value_max) = (settings.key_bytes_max, settings.value_bytes_max);
-    let key = |key: &[u8]| (key.len() > key_max).then_some(Refusal::KeyTooLong { len: key.len(), max: key_max });
-    let value = |len: usize| (len > value_max).then_some(Refusal::ValueTooLarge { len, max: value_max });
-    let list = crate::machine::command::items(command.value);
-    match command.op {
-        Op::SetMany => list.enumerate().find_map(|(n, item)| if n % 2 == 0 { key(item) } else { value(item.len()) }),
-        Op::Delete | Op::GetMany | Op::Exists => list.map(key).find_map(|refusal| refusal),
-        Op::SetRange => {
-            let end = usize::try_from(command.number).unwrap_or(0).saturating_add(command.value.len());
-            key(command.key).or_else(|| value(end))
-        }
-        Op::HashSet | Op::HashDelete | Op::HashIncrementFloat | Op::HashGetMany => {
-            key(command.key).or_else(|| list.map(|item| value(item.len())).find_map(|refusal| refusal))
-        }
-        _ => key(command.key).or_else(|| value(command.value.len())),
-    }
 }

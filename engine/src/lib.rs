@@ -1,7 +1,8 @@
 //! The deterministic core of Quorate: replicated logs, write quorums, the waiting list and the state machine.
 //!
 //! Everything that decides lives in this crate, and nothing in it acts: no clock, socket, file, thread or randomness.
-//! The host passes inputs with the time at which they were received, and performs the outputs.
+//! The host passes inputs with the time at which they were received, and performs the outputs. Such a host is in this
+//! crate too, behind the feature `embed`: three replicas on two threads of one process, with a clock.
 
 pub mod config;
 #[cfg(feature = "embed")]

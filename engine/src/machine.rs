@@ -7,6 +7,7 @@ pub mod answer;
 pub mod command;
 pub mod kv;
 
+pub(crate) mod growth;
 mod hash;
 mod key;
 pub mod snapshot;

@@ -1,8 +1,8 @@
 //! What replicas of one group say to each other, as plain values without an encoding.
 //!
-//! A message travels with the group it is about, the *message epoch* (that of the leader that sends, or of the leader
-//! that is answered; not the birth epoch of an entry) and the incarnations of both ends. The host drops a message whose
-//! receiver is another incarnation before it gets here.
+//! A message travels with the group it is about and the *message epoch* (that of the leader that sends, or of the leader
+//! that is answered; not the birth epoch of an entry). The incarnations of both ends are those of its connection: the host
+//! sends nothing that is meant for one run of a node to another one, and says which run a message comes from.
 //!
 //! # Source
 //! The messages of the replication protocol, sections 1.3 to 1.5. `Chunk` and `ChunkAck` carry a snapshot in the same

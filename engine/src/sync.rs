@@ -5,8 +5,8 @@
 //! is alone with a region may look at it as bytes. Which of the two holds is decided by the types: an owner's `&mut`
 //! keeps readers of bytes out, a mailbox record belongs to one side at a time.
 //!
-//! This is the only module of the crate with `unsafe`, all of it in `words`; it is checked by `tests/loom.rs`, where
-//! the atomics are loom's.
+//! This is the only module of the crate with `unsafe`: views of words as bytes, whose contract is in `words` and is kept by
+//! `pool` and `mailbox`. It is checked by `tests/loom.rs` and `tests/loom_sleeper.rs`, where the atomics are loom's.
 //!
 //! # Threads
 //! [`pool::Pool`]: one owner, any number of `PoolReader`s. [`mailbox`]: one producer, one consumer.

@@ -6,6 +6,7 @@ use quorate_engine::ids::{GroupId, LogIndex, NodeId, Slot};
 use quorate_engine::machine::answer::Answer;
 use quorate_engine::machine::command::{Command, Flags, Op, push_item};
 use quorate_engine::output::{Event, Refusal, Token};
+use quorate_engine::slots::slot_of;
 use quorate_engine::testing::cluster::{Cluster, End};
 use quorate_engine::time::Instant;
 use quorate_engine::{GroupState, Level, Request, Standing};
@@ -82,7 +83,7 @@ fn what_is_committed_is_told_again_once_a_full_connection_has_room() {
     assert_done(&cluster, write);
     cluster.pause(B);
     cluster.run_for(2);
-    cluster.lose(A, B);
+    cluster.drop_messages(A, B);
     cluster.set_busy(A, B, true);
     cluster.resume(B);
     cluster.run_for(5);
@@ -90,6 +91,62 @@ fn what_is_committed_is_told_again_once_a_full_connection_has_room() {
     cluster.set_busy(A, B, false);
     cluster.run_for(5);
     assert_eq!(cluster.peek(B, b"x"), b"1");
+}
+
+#[test]
+fn a_snapshot_that_comes_twice_takes_back_nothing_that_was_acknowledged() {
+    let mut cluster = three();
+    cluster.isolate(C);
+    for number in 0..2000 {
+        cluster.set(b"x", number.to_string().as_bytes());
+        cluster.settle();
+    }
+    cluster.heal();
+    let is_sent = (0..100).any(|_| {
+        cluster.end_turn(A);
+        let is_sent = cluster.keep_chunk(A, C);
+        if !is_sent {
+            cluster.deliver(A, C);
+            cluster.deliver(C, A);
+        }
+        is_sent
+    });
+    assert!(is_sent, "the log no longer holds what C missed");
+    cluster.settle();
+    let write = cluster.set(b"x", b"last");
+    cluster.end_turn(A);
+    assert!(cluster.deliver(A, C) && cluster.deliver(C, A));
+    assert_done(&cluster, write);
+    let last = cluster.status(C, G).last;
+    cluster.repeat_chunk(A, C);
+    assert!(cluster.deliver(A, C));
+    assert_eq!(cluster.status(C, G).last, last, "it is one of the two that hold it");
+    cluster.run_for(300);
+    assert_eq!(cluster.peek(C, b"x"), b"last");
+    cluster.check();
+}
+
+#[test]
+fn a_group_begins_although_the_log_is_full_of_what_another_has_applied() {
+    let mut cluster = Cluster::start(3, 2, 3, 2, tiny());
+    // The second group waits for one more node to accept its leader, B.
+    let step = |cluster: &mut Cluster| {
+        [(A, B), (B, A), (A, C), (C, A), (B, C)].map(|(from, to)| cluster.deliver(from, to)).contains(&true)
+    };
+    while step(&mut cluster) {}
+    let second = GroupId(1);
+    assert!(matches!(cluster.status(B, second).state, GroupState::Waiting { .. }));
+    let key = (0..).map(|number: u32| number.to_string()).find(|key| slot_of(key.as_bytes()) < Slot(8192)).unwrap();
+    for _ in 0..2000 {
+        let write = cluster.set(key.as_bytes(), &[b'v'; 900]);
+        cluster.end_turn(A);
+        while step(&mut cluster) {}
+        assert_done(&cluster, write);
+    }
+    cluster.settle();
+    cluster.run_for(10);
+    assert_eq!(cluster.status(B, second).state, GroupState::Serving);
+    cluster.check();
 }
 
 #[test]

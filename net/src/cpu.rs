@@ -8,11 +8,13 @@
 //!
 //! A request comes over a connection, is turned into an engine command, and is executed by the engine of this CPU, by
 //! another CPU of this node, or by the node that leads the group: one hop. Its answer comes back under the key it was
-//! sent with, and leaves over the connection it came from. All of that happens in one stack frame from receive to send;
-//! the two halves, [`Engine`] and [`Front`], are apart only so that outputs can be performed while the engine is borrowed.
+//! sent with, and leaves over the connection it came from. What one receive sets off is done before the next one, down to
+//! the buffers that the transport sends; the two halves, [`Engine`] and [`Front`], are apart only so that outputs can be
+//! performed while the engine is borrowed.
 //!
 //! # Time and units
-//! One reading of the clock serves all that one fetch from the kernel brought; it is taken after the fetch.
+//! One reading of the clock serves all that one fetch from the kernel brought; it is taken after the fetch. The end of the
+//! turn takes another one.
 //!
 //! # Threads
 //! Single owner. Other CPUs reach it through its links and its bell only.

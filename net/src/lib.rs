@@ -1,4 +1,4 @@
-//! Everything that acts: clocks, transports, the wire, and the daemon.
+//! Everything that acts: clocks, transports, the wire, the doors of the daemon, the client library and the command line.
 
 pub mod cli;
 pub mod client;

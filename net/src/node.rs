@@ -30,7 +30,7 @@ use crate::transport::{
 use facts::{Facts, FactsError};
 use incarnation::IncarnationError;
 
-/// What the CPUs of a node share; nothing here is on the data path.
+/// What the CPUs of a node share. On the data path each touches counters of its own, and looks whether commands are paused.
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// All RESP clients, by number.

@@ -1,17 +1,17 @@
 //! The RESP door: what Redis clients speak.
 //!
-//! Bytes go through [`parse`] into the arguments of a request, the one [`table`] of commands says which command they are and whether
-//! they may be one, [`plan`] makes engine commands of it, [`render`] makes a reply of the answers of the engine, and [`encode`] writes
-//! it in the version the connection has chosen. Dispatch, access rules,
-//! `COMMAND`, `COMMAND DOCS` and the reference page all read that one table, so they cannot contradict each other.
+//! Bytes go through [`parse`] into the arguments of a request. The one [`table`] of commands says which command they are
+//! and whether they may be one; a [`Session`] answers what needs no data, [`plan`] makes engine commands of the rest,
+//! [`render`] makes a reply of the engine's answers, and [`encode`] writes it in the version the connection has chosen.
+//! Dispatch, access rules, `COMMAND`, `COMMAND DOCS` and the reference page all read that one table, so they cannot
+//! contradict each other.
 //!
 //! ```text
-//! received bytes ─▶ Parser ─▶ Args ─▶ Session::dispatch ─▶ Forward ─▶ who owns the data ─▶ Encoder ─▶ send buffer
-//!                     │                     │ table::resolve                                        ▲
-//!                     └ ProtocolError       └ Reject, NOAUTH, or an answer that needs no data ──────┘
-//! received bytes ─▶ Parser ─▶ Args ─▶ table::resolve ─▶ CommandId ─▶ plan ─▶ groups ─▶ render ─▶ Encoder ─▶ send buffer
-//!                     │                     │                          │
-//!                     └ ProtocolError       └ Reject (unknown, ..)     └ PlanError (syntax, ..)
+//! received ─▶ Parser ─▶ Args ─▶ Session::dispatch ─▶ plan ─▶ groups ─▶ render ─▶ Encoder ─▶ send buffer
+//!               │                  │ table::resolve    │                            ▲
+//!               │                  │                   └─ PlanError (syntax, ..) ───┤
+//!               │                  └─ Reject, NOAUTH, or an answer without data ────┤
+//!               └─ ProtocolError ───────────────────────────────────────────────────┘
 //! ```
 
 pub mod docs;

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!          ┌───────────────────────────────── turn ─────────────────────────────────┐
-//!          flush ─► fetch ─► fetched() ─► accepted / received / drained / closed ─► flush
+//!          flush ─► fetch ─► fetched() ─► accepted / connected / received / ..    ─► flush
 //!            ▲                                       │                                ▲
 //!            └────────── Outbox: buffer(conn), connect, close, pause ◄────────────────┘
 //! ```

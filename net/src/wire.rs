@@ -10,8 +10,11 @@
 //!  ┌───────┬────────┬─────────┬──────┬────────┬───────┬──────────┬───────┬──────────────┬──────────┐
 //!  │ magic │ crc32c │ version │ kind │ length │ group │ reserved │ epoch │ head of kind │ tail ... │
 //!  └───────┴────────┴─────────┴──────┴────────┴───────┴──────────┴───────┴──────────────┴──────────┘
-//!                    └────────────────── covered by the checksum ───────► └─ `length` bytes ───────┘
+//!                    └─────────────────── covered by the checksum ───────────────────────────────────┘
+//!                                                                      └──── `length` bytes ─────┘
 //! ```
+//!
+//! The checksum covers all that follows it, except the entries of an `Append`, which bring their own.
 //!
 //! The first frame of each end is a [`Hello`] or, in answer, a [`Welcome`] or [`Reject`]. They fix the cluster, the wire
 //! version and (node, incarnation, CPU) of both ends, so that no later frame has to name them. A node of another wire
@@ -21,9 +24,9 @@
 //! once, and nothing behind it looks at lengths again. A frame has exactly one encoding: what is reserved must be zero.
 //!
 //! # Bounds
-//! [`BodyLimits`] for the three large kinds, constants for the others; a longer frame is refused by its header, before
-//! its body has arrived. Which kinds a connection may send at all depends on its [`Stage`]: before it has said who it
-//! is, nothing but a `Hello` of less than 1 KiB is read.
+//! [`BodyLimits`] for kinds that carry what users store, say or are told, constants for the others; a longer frame is
+//! refused by its header, before its body has arrived. Which kinds a connection may send at all depends on its [`Stage`]:
+//! before it has said who it is, nothing but a `Hello` of at most 1 KiB is read.
 //!
 //! # Source
 //! CRC-32C: RFC 3720, appendix B.4.

@@ -1,4 +1,4 @@
-//! The only clock of this crate.
+//! The only clock of this crate that decides anything.
 
 use nix::time::{ClockId, clock_gettime};
 

@@ -13,29 +13,28 @@
 //! The replication protocol, sections 1.5 and 1.9.
 
 use core::time::Duration;
+use std::collections::VecDeque;
 
 use crate::config::{EXPIRIES_PER_TURN, GroupConfig, Settings};
-use crate::entry::{BODY_BYTES_MAX, EntryKind};
+use crate::entry::EntryKind;
 use crate::ids::{EntryId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
 use crate::log::{EntryStamp, LogFull};
 use crate::machine::answer::AnswerSink;
-use crate::machine::command::{Command, Op};
+use crate::machine::command::{Command, Op, with_number};
 use crate::machine::kv::Moment;
 use crate::machine::snapshot::SnapshotCursor;
 use crate::message::{Ack, ChunkAck, ChunkProgress, Envelope, Message, Mismatch, Refused, StreamId};
 use crate::output::{AppendFrame, Bottleneck, ChunkHead, Ended, Event, Refusal, Token};
 use crate::replica::{Replica, apply};
-use crate::replication::founding::{Founding, Verdict};
+use crate::replication::founding::{Founding, Verdict, view_quorum};
 use crate::replication::progress::{Peer, Progress, SnapshotSend};
 use crate::replication::quorum::nth_largest;
 use crate::slots::slot_of;
 use crate::time::{Instant, LogTime, nanos};
 use crate::waiting::{WaitingList, earlier};
 
-use super::{Leading, Level, Request, Shared, Submitted, broken_limit};
-
-/// When a client that was refused for want of room may try again.
-const RETRY_AFTER: Duration = Duration::from_micros(500);
+use super::admission::{RETRY_AFTER, broken_limit};
+use super::{Leading, Level, Request, Shared, Submitted};
 
 /// Bytes of answers after which the reads that waited together wait for the next turn.
 const ANSWER_BYTES_PER_TURN: usize = 1 << 20;
@@ -46,10 +45,11 @@ pub(super) struct Leader {
     pub(super) peers: Vec<Peer>,
     pub(super) status: Status,
     pub(super) waiting: WaitingList,
-    /// Bytes of entries above `commit`.
-    uncommitted_bytes: usize,
+    pub(super) uncommitted: Uncommitted,
     /// The leader's clock when it took over; logged time goes on from 0 there.
     began: Option<Instant>,
+    /// When to begin although the log had no room the last time.
+    found_at: Option<Instant>,
     /// The last stamp given.
     stamped: LogTime,
     /// Names the next snapshot.
@@ -66,13 +66,32 @@ pub(super) struct Leader {
     has_ready_reads: bool,
 }
 
+/// What was appended and is not committed.
+#[derive(Debug, Default)]
+pub(super) struct Uncommitted {
+    /// Bytes of the entries.
+    pub(super) bytes: usize,
+    /// How many bytes are reserved for each of them, in their order.
+    reserved: VecDeque<usize>,
+}
+
+/// An entry to be appended.
+struct NewEntry<'a> {
+    kind: EntryKind,
+    slot: Slot,
+    /// In parts.
+    body: &'a [&'a [u8]],
+    /// The most bytes by which applying it can raise the used bytes.
+    growth: usize,
+}
+
 /// How far a leader is.
 #[derive(Debug)]
 pub(super) enum Status {
     /// Asking the other members whether they follow an earlier run of this node.
     Founding(Founding),
-    /// Its first entry, at this index, is not committed yet.
-    Proposing { view: LogIndex },
+    /// Its first entry, at this index, is not committed yet; members may have turned to another run of this node meanwhile.
+    Proposing { view: LogIndex, founding: Founding },
     /// Serving reads and writes.
     Serving,
 }
@@ -84,8 +103,9 @@ impl Leader {
             peers: others.map(|member| Peer::new(*member)).collect(),
             status: Status::Founding(Founding::default()),
             waiting: WaitingList::default(),
-            uncommitted_bytes: 0,
+            uncommitted: Uncommitted::default(),
             began: None,
+            found_at: None,
             stamped: LogTime(0),
             next_stream: 1,
             expiring: LogIndex(0),
@@ -100,7 +120,7 @@ impl Leader {
         let Some(peer) = self.peers.iter_mut().find(|peer| peer.node == node) else { return };
         if peer.present == Some(incarnation) {
             peer.on_lost();
-            if let Status::Founding(founding) = &mut self.status {
+            if let Some(founding) = self.founding() {
                 founding.forget(node);
             }
         }
@@ -113,9 +133,40 @@ impl Leader {
         }
     }
 
+    /// Returns what the members have said, until it serves.
+    fn founding(&mut self) -> Option<&mut Founding> {
+        match &mut self.status {
+            Status::Founding(founding) | Status::Proposing { founding, .. } => Some(founding),
+            Status::Serving => None,
+        }
+    }
+
+    /// Returns whether it may serve, as far as other runs of this node are concerned.
+    pub(super) fn verdict(&self, config: &GroupConfig) -> Verdict {
+        let (count, write_quorum) = (config.members.len(), config.write_quorum);
+        match &self.status {
+            Status::Serving => Verdict::Founded,
+            Status::Proposing { founding, .. } => {
+                let need = view_quorum(count, write_quorum);
+                let waiting = Verdict::Waiting { have: self.reachable(), need };
+                founding.refusal(count - 1, need - 1).unwrap_or(waiting)
+            }
+            Status::Founding(founding) => match founding.verdict(count, write_quorum) {
+                // The log has no room for its first entry.
+                Verdict::Founded => Verdict::Waiting { have: self.reachable(), need: write_quorum },
+                verdict @ (Verdict::Waiting { .. } | Verdict::Refused { .. }) => verdict,
+            },
+        }
+    }
+
     /// Whether a peer has not been told yet how far the log is committed.
     pub(super) fn owes_notice(&self) -> bool {
         self.notice_due.is_some()
+    }
+
+    /// Returns how many bytes are reserved for what is not applied.
+    pub(super) fn reserved_bytes(&self) -> usize {
+        self.uncommitted.reserved.iter().sum()
     }
 
     /// Returns how many voters can be reached, the leader included.
@@ -150,7 +201,8 @@ impl Leader {
         let expiry = expiry.map(|at| at.max(self.expire_from));
         let owed = self.peers.iter().filter(|peer| peer.owes_answer()).map(|peer| peer.heard).min();
         let probe = owed.map(|heard| heard.saturating_add(settings.probe_after));
-        earlier(earlier(self.waiting.next_deadline(), expiry), earlier(self.notice_due, probe))
+        let waiting = earlier(self.waiting.next_deadline(), self.found_at);
+        earlier(earlier(waiting, expiry), earlier(self.notice_due, probe))
     }
 }
 
@@ -178,10 +230,12 @@ impl Leading<'_> {
         if !command.op.is_write() {
             return self.submit_read(shared, now, request, &command);
         }
-        self.check_room(shared, request, &command)?;
-        let Ok(id) = self.append(shared, now, EntryKind::Command, request.slot, &[request.command]) else {
-            return Ok(Submitted::LogFull);
-        };
+        let growth = self.check_room(shared, request, &command)?;
+        let limit = (shared.settings.value_bytes_max as u64).to_le_bytes();
+        let (whole, limited) = ([request.command], with_number(request.command, &limit));
+        let body: &[&[u8]] = if command.op == Op::Append { &limited } else { &whole };
+        let entry = NewEntry { kind: EntryKind::Command, slot: request.slot, body, growth };
+        let Ok(id) = self.append(shared, now, &entry) else { return Ok(Submitted::LogFull) };
         match request.level {
             Level::Accepted => shared.outputs.reply(request.token, Ended::Accepted { id }),
             Level::Commit => {
@@ -194,75 +248,27 @@ impl Leading<'_> {
     }
 
     fn check_serving(&self) -> Result<(), Refusal> {
-        let status = &self.leader.status;
-        if let Status::Serving = status {
-            return Ok(());
-        }
-        let (group, have, need) = (self.config.group, self.leader.reachable(), self.config.write_quorum);
-        match status {
-            Status::Serving => Ok(()),
-            Status::Proposing { .. } => Err(Refusal::NoQuorum { group, have, need }),
-            Status::Founding(founding) => match founding.verdict(self.config.members.len(), need) {
-                Verdict::Refused { earlier, witnesses } => {
-                    let missing = ReplicaId { node: self.config.leader, incarnation: earlier };
-                    Err(Refusal::Unavailable { group, missing, witnesses })
-                }
-                Verdict::Waiting { have, need } => Err(Refusal::NoQuorum { group, have, need }),
-                Verdict::Founded => Err(Refusal::NoQuorum { group, have, need }),
-            },
-        }
-    }
-
-    /// Whether a write may be appended: what is refused here certainly never happens.
-    fn check_room(&self, shared: &Shared, request: &Request<'_>, command: &Command<'_>) -> Result<(), Refusal> {
-        let settings = &shared.settings;
-        let (have, need) = (self.leader.reachable(), self.config.write_quorum);
-        if have < need {
-            return Err(Refusal::NoQuorum { group: self.config.group, have, need });
-        }
-        let overload = |what| Refusal::Overload { what, retry_after: RETRY_AFTER };
-        if shared.waiter_count >= settings.waiters_max {
-            return Err(overload(Bottleneck::Waiters));
-        }
-        let (len, uncommitted_max) = (request.command.len(), settings.uncommitted_bytes_max());
-        let max = uncommitted_max.min(BODY_BYTES_MAX);
-        if len > max {
-            // No waiting would make room for it.
-            return Err(Refusal::CommandTooLarge { len, max });
-        }
-        let uncommitted = self.leader.uncommitted_bytes;
-        if uncommitted + len > uncommitted_max {
-            return Err(overload(Bottleneck::Uncommitted));
-        }
-        let used = shared.used_bytes + shared.uncommitted_bytes;
-        if command.op.may_grow() && used + request.command.len() > settings.memory_bytes_max {
-            return Err(Refusal::OutOfMemory { used, max: settings.memory_bytes_max });
-        }
-        if command.op == Op::Append {
-            let len = self.replica.kv.text_len(command.key) + command.value.len();
-            if len > settings.value_bytes_max {
-                return Err(Refusal::ValueTooLarge { len, max: settings.value_bytes_max });
+        let group = self.config.group;
+        match self.leader.verdict(self.config) {
+            Verdict::Founded => Ok(()),
+            Verdict::Waiting { have, need } => Err(Refusal::NoQuorum { group, have, need }),
+            Verdict::Refused { earlier, witnesses } => {
+                let missing = ReplicaId { node: self.config.leader, incarnation: earlier };
+                Err(Refusal::Unavailable { group, missing, witnesses })
             }
         }
-        Ok(())
     }
 
-    fn append(
-        &mut self,
-        shared: &mut Shared,
-        now: Instant,
-        kind: EntryKind,
-        slot: Slot,
-        body: &[&[u8]],
-    ) -> Result<EntryId, LogFull> {
+    fn append(&mut self, shared: &mut Shared, now: Instant, entry: &NewEntry<'_>) -> Result<EntryId, LogFull> {
+        let NewEntry { kind, slot, body, growth } = *entry;
         let time = self.leader.log_time(now);
         let stamp = EntryStamp { epoch: self.config.epoch, time, kind, slot };
         let id = self.replica.log.append(&mut shared.pool, stamp, body)?;
         self.leader.stamped = time;
         let body_len = body.iter().map(|part| part.len()).sum();
-        let entry_bytes = crate::entry::padded_len(body_len);
-        self.leader.uncommitted_bytes += entry_bytes;
-        shared.uncommitted_bytes += entry_bytes;
+        self.leader.uncommitted.bytes += crate::entry::padded_len(body_len);
+        self.leader.uncommitted.reserved.push_back(growth);
+        shared.reserved_bytes += growth;
         Ok(id)
     }
 
@@ -344,16 +350,22 @@ impl Leading<'_> {
 
     pub(super) fn on_peer_connected(&mut self, shared: &mut Shared, now: Instant, replica: ReplicaId) {
         let last = self.replica.log.last();
-        let is_founded = !matches!(self.leader.status, Status::Founding(_));
         let Some(peer) = self.leader.peers.iter_mut().find(|peer| peer.node == replica.node) else { return };
         peer.on_connected(replica.incarnation, last, now);
-        if is_founded {
-            peer.voter.get_or_insert(replica.incarnation);
-            if peer.is_learner_present() {
-                shared.outputs.notify(Event::Learner { group: self.config.group, replica });
+        match &mut self.leader.status {
+            Status::Founding(founding) => return founding.forget(replica.node),
+            Status::Proposing { founding, view } => {
+                founding.forget(replica.node);
+                // Until it is known to hold the first entry, it may be any run.
+                if peer.voted < *view {
+                    peer.count(replica.incarnation);
+                }
             }
-        } else if let Status::Founding(founding) = &mut self.leader.status {
-            founding.forget(replica.node);
+            Status::Serving if peer.voter.is_none() => peer.count(replica.incarnation),
+            Status::Serving => {}
+        }
+        if peer.is_learner_present() {
+            shared.outputs.notify(Event::Learner { group: self.config.group, replica });
         }
     }
 
@@ -390,7 +402,9 @@ impl Leading<'_> {
         peer.on_ack(ack.matched, ack.sent, now);
         if let (Status::Founding(founding), Some(replica)) = (&mut self.leader.status, peer.replica()) {
             founding.record_accepted(replica);
-            return self.try_found(shared, now);
+            // If there is no room, the alarm is set.
+            let _ = self.try_found(shared, now);
+            return;
         }
         self.advance_commit(shared);
         self.serve_reads(shared, now);
@@ -459,45 +473,51 @@ impl Leading<'_> {
     }
 
     fn handle_refused(&mut self, shared: &mut Shared, position: usize, refused: Refused) {
-        let peer = &self.leader.peers[position];
-        let Status::Founding(founding) = &mut self.leader.status else { return };
+        let member = self.leader.peers[position].node;
         let Some(earlier) = refused.leader.filter(|leader| leader.node == self.config.leader && *leader != shared.me)
         else {
             return;
         };
-        let was_refused = founding.verdict(self.config.members.len(), self.config.write_quorum);
-        founding.record_refused(peer.node, earlier.incarnation);
-        let verdict = founding.verdict(self.config.members.len(), self.config.write_quorum);
-        if let (Verdict::Waiting { .. }, Verdict::Refused { .. }) = (was_refused, verdict) {
+        let before = self.leader.verdict(self.config);
+        let Some(founding) = self.leader.founding() else { return };
+        founding.record_refused(member, earlier.incarnation);
+        if let (Verdict::Waiting { .. }, Verdict::Refused { .. }) = (before, self.leader.verdict(self.config)) {
             shared.outputs.notify(Event::Unavailable { group: self.config.group, missing: earlier });
         }
     }
 
     /// Begins to lead if enough members accept this run of the node.
-    fn try_found(&mut self, shared: &mut Shared, now: Instant) {
-        let Status::Founding(founding) = &mut self.leader.status else { return };
+    ///
+    /// # Errors
+    /// The log has no room for the first entry: an alarm tries again, when the caller can make some.
+    fn try_found(&mut self, shared: &mut Shared, now: Instant) -> Result<(), LogFull> {
+        let Status::Founding(founding) = &mut self.leader.status else { return Ok(()) };
         if founding.verdict(self.config.members.len(), self.config.write_quorum) != Verdict::Founded {
-            return;
+            return Ok(());
         }
+        let founding = core::mem::take(founding);
         for peer in &mut self.leader.peers {
-            let is_accepted = peer.replica().is_some_and(|replica| founding.accepted().contains(&replica));
             // Members not heard yet acknowledged nothing: whichever incarnation comes first is the voter.
-            peer.voter = if is_accepted { peer.present } else { None };
-            if peer.voter.is_none() && peer.present.is_some() {
-                peer.voter = peer.present;
+            if let Some(incarnation) = peer.present {
+                peer.count(incarnation);
             }
         }
         self.leader.began = Some(now);
-        let slot = self.config.slots.first;
-        match self.append(shared, now, EntryKind::View, slot, &[]) {
+        let view = NewEntry { kind: EntryKind::View, slot: self.config.slots.first, body: &[], growth: 0 };
+        match self.append(shared, now, &view) {
             Ok(view) => {
-                self.leader.status = Status::Proposing { view: view.index };
+                self.leader.status = Status::Proposing { view: view.index, founding };
                 shared.outputs.notify(Event::Founded { group: self.config.group });
                 self.advance_commit(shared);
             }
-            // Tried again with the next acknowledgement of a probe.
-            Err(_) => self.leader.began = None,
+            Err(full) => {
+                self.leader.began = None;
+                self.leader.status = Status::Founding(founding);
+                self.leader.found_at = Some(now.saturating_add(RETRY_AFTER));
+                return Err(full);
+            }
         }
+        Ok(())
     }
 
     // ---- commit ----
@@ -505,14 +525,15 @@ impl Leading<'_> {
     /// Commits what W replicas hold, applies it and answers who waited for it.
     fn advance_commit(&mut self, shared: &mut Shared) {
         let last = self.replica.log.last();
-        let votes = self.leader.peers.iter().map(|peer| peer.voted.0).chain([last.0]);
-        let held = LogIndex(nth_largest(votes, self.config.write_quorum));
+        let write_quorum = self.config.write_quorum;
         // Entries of older epochs commit only through this epoch's VIEW, its first entry.
-        let view = match self.leader.status {
+        let (view, quorum) = match self.leader.status {
             Status::Founding(_) => return,
-            Status::Proposing { view } => view,
-            Status::Serving => LogIndex(0),
+            Status::Proposing { view, .. } => (view, view_quorum(self.config.members.len(), write_quorum)),
+            Status::Serving => (LogIndex(0), write_quorum),
         };
+        let votes = self.leader.peers.iter().map(|peer| peer.voted.0).chain([last.0]);
+        let held = LogIndex(nth_largest(votes, quorum));
         if held <= self.replica.commit || held < view {
             return;
         }
@@ -527,8 +548,8 @@ impl Leading<'_> {
 
     fn apply(&mut self, shared: &mut Shared) {
         let used_before = self.replica.kv.used_bytes();
-        let Leader { waiting, uncommitted_bytes, .. } = &mut *self.leader;
-        let Shared { pool, outputs, waiter_count, used_bytes, uncommitted_bytes: uncommitted_of_all, .. } = shared;
+        let Leader { waiting, uncommitted, .. } = &mut *self.leader;
+        let Shared { pool, outputs, waiter_count, used_bytes, reserved_bytes, .. } = shared;
         self.replica.apply_through(pool, self.replica.commit, |kv, entry| {
             match waiting.take_write(entry.id().index) {
                 None => apply(kv, entry, &mut AnswerSink::discard()),
@@ -540,8 +561,8 @@ impl Leading<'_> {
                     });
                 }
             }
-            *uncommitted_bytes -= entry.raw().len();
-            *uncommitted_of_all -= entry.raw().len();
+            uncommitted.bytes -= entry.raw().len();
+            *reserved_bytes -= uncommitted.reserved.pop_front().expect("noted when it was appended");
         });
         *used_bytes = (*used_bytes + self.replica.kv.used_bytes()).saturating_sub(used_before);
     }
@@ -572,7 +593,7 @@ impl Leading<'_> {
     // ---- the end of a turn ----
 
     pub(super) fn end_turn(&mut self, shared: &mut Shared, now: Instant, position: usize) {
-        self.try_found(shared, now);
+        let _ = self.try_found(shared, now);
         // Acknowledgements have advanced it as they came; without any, the leader's own copy may be enough.
         if self.config.write_quorum == 1 {
             self.advance_commit(shared);
@@ -720,8 +741,12 @@ impl Leading<'_> {
     /// Does what time asks for.
     ///
     /// # Errors
-    /// The log has no room for the end of a key: the caller makes room and calls again, or leaves it for a moment.
+    /// The log has no room for the group's first entry or the end of a key: the caller makes room and calls again, or leaves
+    /// it for a moment.
     pub(super) fn on_alarm(&mut self, shared: &mut Shared, now: Instant) -> Result<(), LogFull> {
+        if self.leader.found_at.take_if(|at| *at <= now).is_some() {
+            self.try_found(shared, now)?;
+        }
         self.end_late(shared, now);
         if self.leader.notice_due.is_some_and(|due| due <= now) {
             // The end of the turn sends the notice.
@@ -771,7 +796,8 @@ impl Leading<'_> {
             commands.push((slot_of(key), bytes));
         });
         for (slot, bytes) in &commands {
-            let id = self.append(shared, now, EntryKind::Command, *slot, &[bytes]).inspect_err(|_| {
+            let entry = NewEntry { kind: EntryKind::Command, slot: *slot, body: &[bytes], growth: 0 };
+            let id = self.append(shared, now, &entry).inspect_err(|_| {
                 // In case that nobody can make room: look again, but not at once.
                 self.leader.expire_from = now.saturating_add(RETRY_AFTER);
             })?;

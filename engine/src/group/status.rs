@@ -5,7 +5,6 @@ use crate::replication::founding::Verdict;
 use crate::replication::progress::Progress;
 use crate::slots::SlotRange;
 
-use super::leader::Status;
 use super::{Group, Role, Shared};
 
 /// One group as this node sees it.
@@ -126,17 +125,14 @@ impl Group {
             Role::Follower(follower) => return GroupState::Following { leader: follower.leader() },
         };
         let (have, need) = (leader.reachable(), self.config.write_quorum);
-        match &leader.status {
-            Status::Serving if have >= need => GroupState::Serving,
-            Status::Serving | Status::Proposing { .. } => GroupState::Waiting { have, need },
-            Status::Founding(founding) => match founding.verdict(self.config.members.len(), need) {
-                Verdict::Refused { earlier, witnesses } => {
-                    let missing = ReplicaId { node: self.config.leader, incarnation: earlier };
-                    GroupState::Unavailable { missing, witnesses }
-                }
-                Verdict::Waiting { have, need } => GroupState::Waiting { have, need },
-                Verdict::Founded => GroupState::Waiting { have, need },
-            },
+        match leader.verdict(&self.config) {
+            Verdict::Founded if have >= need => GroupState::Serving,
+            Verdict::Founded => GroupState::Waiting { have, need },
+            Verdict::Waiting { have, need } => GroupState::Waiting { have, need },
+            Verdict::Refused { earlier, witnesses } => {
+                let missing = ReplicaId { node: self.config.leader, incarnation: earlier };
+                GroupState::Unavailable { missing, witnesses }
+            }
         }
     }
 

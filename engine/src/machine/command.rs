@@ -39,7 +39,7 @@ pub enum Op {
     SetMany,
     /// Overwrites part of a string from offset `number`.
     SetRange,
-    /// Appends `value` to a string.
+    /// Appends `value` to a string, unless that makes it longer than `number` bytes, which the leader puts there.
     Append,
     /// Adds `number` to an integer.
     Increment,
@@ -117,23 +117,6 @@ impl Op {
     #[must_use]
     pub fn is_write(self) -> bool {
         (self as u8) <= (Self::Expired as u8)
-    }
-
-    /// Whether the command can make the state larger: such commands are refused when memory is full.
-    #[must_use]
-    pub fn may_grow(self) -> bool {
-        self.is_write()
-            && !matches!(
-                self,
-                Self::GetDelete
-                    | Self::GetExpire
-                    | Self::Delete
-                    | Self::Expire
-                    | Self::Persist
-                    | Self::HashDelete
-                    | Self::Flush
-                    | Self::Expired
-            )
     }
 
     /// Whether `value` must be a list of items, and how many go together.
@@ -249,6 +232,7 @@ struct Head {
 /// Bytes in front of the key.
 pub const HEAD_BYTES: usize = 32;
 const FLAGS_AT: usize = 1;
+const NUMBER_AT: usize = 16;
 const TIME_AT: usize = 24;
 const _: () = assert!(size_of::<ArchivedHead>() == HEAD_BYTES, "the head is part of the log format");
 
@@ -455,6 +439,11 @@ fn count_items(bytes: &[u8]) -> Option<usize> {
     let mut items = items(bytes);
     let count = items.by_ref().count();
     items.rest.is_empty().then_some(count)
+}
+
+/// Returns encoded, checked command bytes with another number, in parts that follow each other.
+pub(crate) fn with_number<'a>(bytes: &'a [u8], number: &'a [u8; 8]) -> [&'a [u8]; 3] {
+    [&bytes[..NUMBER_AT], number, &bytes[NUMBER_AT + number.len()..]]
 }
 
 /// Turns an absolute expiry in encoded, checked command bytes into a time to live, given the leader's wall clock in

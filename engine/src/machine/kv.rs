@@ -13,7 +13,8 @@
 //! Deadlines are logged time. Nothing here expires by itself: the leader appends [`Op::Expired`].
 //!
 //! # Bounds
-//! Memory is limited by the leader before it appends; applying never refuses for lack of it.
+//! Memory is limited by the leader before it appends; applying never refuses for lack of it. The length of a string is
+//! limited by the command that makes it longer and by what all builds share, never by a configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -135,12 +136,6 @@ impl Kv {
     #[must_use]
     pub fn used_bytes(&self) -> usize {
         self.used_bytes
-    }
-
-    /// Returns the length of the string under `key`; 0 if there is none.
-    #[must_use]
-    pub fn text_len(&self, key: &[u8]) -> usize {
-        strings::text_len(self, key)
     }
 
     /// Returns the earliest deadline of any key.

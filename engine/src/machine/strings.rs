@@ -4,6 +4,7 @@ use core::fmt::Write as _;
 
 use super::answer::AnswerSink;
 use super::command::{Command, Flags, items};
+use super::growth::range_end;
 use super::kv::{Item, Kv, Moment, Value, deadline_after};
 use crate::ids::Slot;
 
@@ -16,17 +17,22 @@ pub(super) const NOT_INTEGER: &str = "ERR value is not an integer or out of rang
 pub(super) const NOT_FLOAT: &str = "ERR value is not a valid float";
 pub(super) const OVERFLOW: &str = "ERR increment or decrement would overflow";
 pub(super) const NOT_FINITE: &str = "ERR increment would produce NaN or Infinity";
+/// Longest text of an integer, in bytes.
+pub(super) const INTEGER_TEXT_BYTES_MAX: usize = 20;
+/// Longest text that [`float_text`] writes, in bytes: sign, `0.`, 307 zeros and 17 digits.
+pub(super) const FLOAT_TEXT_BYTES_MAX: usize = 327;
+
 const TOO_LONG: &str = "ERR string exceeds maximum allowed size (64 MiB)";
 
 /// Calls `use_text` with the decimal text of `number`, without allocating.
 pub(super) fn with_decimal<R>(number: i64, use_text: impl FnOnce(&[u8]) -> R) -> R {
-    let mut text = Decimal { bytes: [0; 20], len: 0 };
-    write!(text, "{number}").expect("20 bytes hold every 64-bit number");
+    let mut text = Decimal { bytes: [0; INTEGER_TEXT_BYTES_MAX], len: 0 };
+    write!(text, "{number}").expect("so many bytes hold every 64-bit number");
     use_text(&text.bytes[..text.len])
 }
 
 struct Decimal {
-    bytes: [u8; 20],
+    bytes: [u8; INTEGER_TEXT_BYTES_MAX],
     len: usize,
 }
 
@@ -188,7 +194,14 @@ fn change_text(kv: &mut Kv, key: &[u8], answer: &mut AnswerSink<'_>, change: imp
 }
 
 pub(super) fn append(kv: &mut Kv, command: &Command<'_>, answer: &mut AnswerSink<'_>) {
-    if text_len(kv, command.key) + command.value.len() > STRING_BYTES_MAX {
+    let len = text_len(kv, command.key) + command.value.len();
+    // The leader's limit comes with the entry: one that each replica took from its own configuration would divide them.
+    if let Ok(max @ 1..) = usize::try_from(command.number)
+        && len > max
+    {
+        return answer.error(&format!("ERR value of {len} bytes is larger than the limit of {max} (limits.value_max)"));
+    }
+    if len > STRING_BYTES_MAX {
         return answer.error(TOO_LONG);
     }
     change_text(kv, command.key, answer, |text| text.extend_from_slice(command.value));
@@ -196,13 +209,10 @@ pub(super) fn append(kv: &mut Kv, command: &Command<'_>, answer: &mut AnswerSink
 
 pub(super) fn set_range(kv: &mut Kv, command: &Command<'_>, answer: &mut AnswerSink<'_>) {
     let Ok(offset) = usize::try_from(command.number) else { return answer.error("ERR offset is out of range") };
-    if command.value.is_empty() {
-        return length(kv, command, answer);
-    }
-    if offset.saturating_add(command.value.len()) > STRING_BYTES_MAX {
+    let Some(end) = range_end(command) else { return length(kv, command, answer) };
+    if end > STRING_BYTES_MAX {
         return answer.error(TOO_LONG);
     }
-    let end = offset + command.value.len();
     change_text(kv, command.key, answer, |text| {
         if text.len() < end {
             text.resize(end, 0);
@@ -211,7 +221,7 @@ pub(super) fn set_range(kv: &mut Kv, command: &Command<'_>, answer: &mut AnswerS
     });
 }
 
-pub(super) fn text_len(kv: &Kv, key: &[u8]) -> usize {
+fn text_len(kv: &Kv, key: &[u8]) -> usize {
     with_text(kv.item(key), |text| text.ok().flatten().map_or(0, <[u8]>::len))
 }
 

@@ -5,13 +5,18 @@
 //! others hold what its earlier run acknowledged. So a leader is *founded* before it does anything: it probes the other
 //! members with empty appends, and each accepts one incarnation of the leader only.
 //!
-//! 1. A member that has no entry of epoch 1 accepts whichever incarnation probed last, and forgets the one before.
+//! 1. A member that has no entry of epoch 1 accepts whichever incarnation probed last.
 //! 2. A member that has taken an entry is bound to the incarnation it came from, for good.
 //! 3. The leader begins when S = N − W + 1 other members have accepted it (all others, where there are fewer).
+//! 4. It serves when its first entry is held by so many: by S others, and by W members like any entry.
 //!
 //! Any W − 1 followers that acknowledged a write of an earlier run meet those S, and the one they share is bound by 2. So
-//! a run that follows an acknowledged write is never founded. By 1, a member accepts entries from one incarnation at a
-//! time, so two runs cannot both be founded on it and both get their entries in.
+//! a run that follows an acknowledged write is never founded.
+//!
+//! That a member accepts is no promise, by 1: two processes that were started as the same node can both be accepted by all,
+//! one after the other, and each then find some members first with its entry. Rule 4 decides between them. Each would need
+//! S others that are bound to it and W − 1 that hold its entry, and any S others meet any W − 1 in a member, which is bound
+//! to one of the two. It may be that neither serves; then both say so.
 //!
 //! With W = 1 nothing but the leader's own memory holds a write; there is no one to ask, and a restart loses it.
 //!
@@ -70,25 +75,32 @@ impl Founding {
         self.refused.retain(|(node, _)| *node != member);
     }
 
-    /// Returns the members that accepted.
-    pub(crate) fn accepted(&self) -> &[ReplicaId] {
-        &self.accepted
-    }
-
     /// Decides, for a group of `member_count` members (the leader included) with the given write quorum.
     pub(crate) fn verdict(&self, member_count: usize, write_quorum: usize) -> Verdict {
-        let others = member_count - 1;
-        let need = seal_quorum(member_count, write_quorum).min(others);
+        let (others, need) = (member_count - 1, acceptors_needed(member_count, write_quorum));
         if self.accepted.len() >= need {
             return Verdict::Founded;
         }
-        match self.refused.first() {
-            Some(&(_, earlier)) if others - self.refused.len() < need => {
-                Verdict::Refused { earlier, witnesses: self.refused.len() }
-            }
-            Some(_) | None => Verdict::Waiting { have: self.accepted.len() + 1, need: need + 1 },
-        }
+        let waiting = Verdict::Waiting { have: self.accepted.len() + 1, need: need + 1 };
+        self.refusal(others, need).unwrap_or(waiting)
     }
+
+    /// Decides whether so many of `others` members refuse that `need` of them never follow.
+    pub(crate) fn refusal(&self, others: usize, need: usize) -> Option<Verdict> {
+        let (_, earlier) = *self.refused.first()?;
+        let witnesses = self.refused.len();
+        (others - witnesses < need).then_some(Verdict::Refused { earlier, witnesses })
+    }
+}
+
+/// Returns how many other members must accept a leader before it begins.
+fn acceptors_needed(member_count: usize, write_quorum: usize) -> usize {
+    seal_quorum(member_count, write_quorum).min(member_count - 1)
+}
+
+/// Returns how many members, the leader included, must hold its first entry before it serves.
+pub(crate) fn view_quorum(member_count: usize, write_quorum: usize) -> usize {
+    write_quorum.max(acceptors_needed(member_count, write_quorum) + 1)
 }
 
 #[cfg(test)]
@@ -127,6 +139,14 @@ mod tests {
             founding.record_accepted(replica(node));
         }
         assert_eq!(founding.verdict(5, 3), Verdict::Founded);
+    }
+
+    #[test]
+    fn no_two_runs_find_enough_members_for_their_first_entry() {
+        for (member_count, write_quorum) in (2..=15_usize).flat_map(|n| (2..=n).map(move |w| (n, w))) {
+            let others = view_quorum(member_count, write_quorum) - 1;
+            assert!(2 * others > member_count - 1, "{write_quorum} of {member_count}");
+        }
     }
 
     #[test]

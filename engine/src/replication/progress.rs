@@ -120,6 +120,13 @@ impl Peer {
         self.begin_probe(last.next(), now);
     }
 
+    /// Has this incarnation count in quorums, and nothing that another one has said.
+    pub(crate) fn count(&mut self, incarnation: Incarnation) {
+        if self.voter != Some(incarnation) {
+            (self.voter, self.voted, self.echo) = (Some(incarnation), LogIndex(0), Instant(0));
+        }
+    }
+
     pub(crate) fn on_lost(&mut self) {
         self.present = None;
         self.progress = Progress::Lost;

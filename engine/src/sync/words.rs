@@ -190,11 +190,17 @@ impl Words {
         (start..start + len).map(|index| self.word(index)).collect()
     }
 
-    /// As the real one, word by word.
-    pub(super) fn fill(&self, start: usize, len: usize, parts: &[&[u8]], _last_bytes: usize) {
-        let mut writer = self.writer(start, len);
-        parts.iter().for_each(|part| writer.bytes(part));
-        writer.finish();
+    /// As the real one, word by word: those that the first `last_bytes` bytes are in are stored last. The one in which these
+    /// end is stored once, not twice, and what the last word has beyond the parts becomes zero.
+    pub(super) fn fill(&self, start: usize, len: usize, parts: &[&[u8]], last_bytes: usize) {
+        let bytes = parts.concat();
+        assert!(bytes.len() <= len * WORD_BYTES, "{} bytes for {len} words", bytes.len());
+        let split = last_bytes.min(bytes.len()).next_multiple_of(WORD_BYTES).min(bytes.len());
+        for (at, piece) in [(split.div_ceil(WORD_BYTES), &bytes[split..]), (0, &bytes[..split])] {
+            let mut writer = self.writer(start + at, piece.len().div_ceil(WORD_BYTES));
+            writer.bytes(piece);
+            writer.finish();
+        }
     }
 
     /// As the real one, but a copy that lives for ever.

@@ -2,6 +2,10 @@
 //!
 //! Nothing happens by itself: the test delivers messages, moves the clock and ends turns. Nodes are 1, 2, 3, …; every
 //! group of the placement lives on the one CPU that each node has.
+//!
+//! A second process that was started with the number of another one has a place of its own on the stage, its *twin*. As
+//! in the daemon, a process has one connection to each node: when another run of a node connects, the one before is
+//! closed, which that run learns when it has read what was sent to it before.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -29,16 +33,20 @@ pub enum End {
     Unknown(EntryId),
 }
 
-/// A message on its way, with bytes of its own.
+/// What is on its way from one process to another.
 #[derive(Clone, Debug)]
-struct Parcel {
-    from: ReplicaId,
-    to: ReplicaId,
-    group: GroupId,
-    epoch: Epoch,
-    message: Message<'static>,
-    /// Entries of an append or body of a chunk.
-    bytes: Vec<u8>,
+enum Parcel {
+    /// A message, with bytes of its own.
+    Message {
+        from: ReplicaId,
+        group: GroupId,
+        epoch: Epoch,
+        message: Message<'static>,
+        /// Entries of an append or body of a chunk.
+        bytes: Vec<u8>,
+    },
+    /// The end of the connection to this one.
+    Closed(ReplicaId),
 }
 
 /// See the module.
@@ -46,15 +54,13 @@ struct Parcel {
 pub struct Cluster {
     placement: Placement,
     config: Config,
-    nodes: BTreeMap<NodeId, (Incarnation, Engine)>,
-    /// Messages on their way, by sender and receiver.
-    links: BTreeMap<(NodeId, NodeId), VecDeque<Parcel>>,
+    /// The processes that run, by place: their number, or that of a twin.
+    nodes: BTreeMap<NodeId, (ReplicaId, Engine)>,
+    stage: Stage,
     cut: BTreeSet<(NodeId, NodeId)>,
     paused: BTreeSet<NodeId>,
     now: Instant,
     next_token: u64,
-    ends: BTreeMap<Token, End>,
-    events: Vec<(NodeId, Event)>,
 }
 
 impl Cluster {
@@ -71,13 +77,11 @@ impl Cluster {
             placement,
             config,
             nodes: BTreeMap::new(),
-            links: BTreeMap::new(),
+            stage: Stage::default(),
             cut: BTreeSet::new(),
             paused: BTreeSet::new(),
             now: Instant(1_000_000_000),
             next_token: 1,
-            ends: BTreeMap::new(),
-            events: Vec::new(),
         };
         for node in 1..=node_count {
             cluster.restart(NodeId(node));
@@ -89,12 +93,13 @@ impl Cluster {
 
     /// Stops a node: its memory and its connections are gone.
     pub fn crash(&mut self, node: NodeId) {
-        let Some((incarnation, _)) = self.nodes.remove(&node) else { return };
+        let Some((gone, _)) = self.nodes.remove(&node) else { return };
         self.paused.remove(&node);
-        self.links.retain(|(from, to), _| *from != node && *to != node);
-        let gone = ReplicaId { node, incarnation };
+        self.stage.places.remove(&gone);
+        self.stage.links.retain(|(from, to), _| *from != node && *to != node);
+        self.stage.facing.retain(|(from, _), _| *from != node);
         for other in self.node_ids() {
-            self.input(other, Input::PeerLost(gone));
+            self.lose(other, gone);
         }
     }
 
@@ -104,18 +109,33 @@ impl Cluster {
     /// If the settings are invalid.
     pub fn restart(&mut self, node: NodeId) {
         self.crash(node);
-        self.next_token += 1;
-        let me = ReplicaId { node, incarnation: Incarnation(self.next_token) };
-        let groups = (0..self.placement.slots().group_count()).map(|group| self.placement.group(GroupId(group)));
-        let groups = groups.filter(|group| group.members.contains(&node)).collect();
-        let settings = self.config.clone().build().expect("valid settings");
-        self.nodes.insert(node, (me.incarnation, Engine::new(settings, me, groups)));
+        self.run(node);
         for other in self.node_ids() {
-            if other != node && !self.cut.contains(&(node, other)) {
+            if self.node_of(other) != self.node_of(node) && !self.cut.contains(&(node, other)) {
                 self.connect(node, other);
             }
         }
         self.end_turn(node);
+    }
+
+    /// Starts another process with the number of `node`, at the place `twin`. It is connected to nobody.
+    ///
+    /// # Panics
+    /// If there is a process at that place.
+    pub fn start_twin(&mut self, node: NodeId, twin: NodeId) {
+        assert!(!self.nodes.contains_key(&twin), "{twin} is taken");
+        self.stage.twins.insert(twin, node);
+        self.run(twin);
+    }
+
+    /// Has one process connect to another one, if it knows of no connection to that node.
+    ///
+    /// # Panics
+    /// If one of them is down.
+    pub fn dial(&mut self, from: NodeId, to: NodeId) {
+        if !self.stage.facing.contains_key(&(from, self.node_of(to))) {
+            self.connect(from, to);
+        }
     }
 
     /// Cuts all connections of a node.
@@ -123,11 +143,11 @@ impl Cluster {
         for other in self.node_ids() {
             if other != node && self.cut.insert((node, other)) {
                 self.cut.insert((other, node));
-                self.links.remove(&(node, other));
-                self.links.remove(&(other, node));
+                self.stage.links.remove(&(node, other));
+                self.stage.links.remove(&(other, node));
                 let (one, two) = (self.replica(node), self.replica(other));
-                self.input(other, Input::PeerLost(one));
-                self.input(node, Input::PeerLost(two));
+                self.lose(other, one);
+                self.lose(node, two);
             }
         }
     }
@@ -142,8 +162,22 @@ impl Cluster {
     }
 
     /// Loses what is on its way from one node to another, as a full queue does.
-    pub fn lose(&mut self, from: NodeId, to: NodeId) {
-        self.links.remove(&(from, to));
+    pub fn drop_messages(&mut self, from: NodeId, to: NodeId) {
+        self.stage.links.remove(&(from, to));
+    }
+
+    /// Keeps a copy of the first chunk that is on its way from one node to another, if there is one; returns whether.
+    pub fn keep_chunk(&mut self, from: NodeId, to: NodeId) -> bool {
+        let is_chunk = |parcel: &&Parcel| matches!(parcel, Parcel::Message { message: Message::Chunk(_), .. });
+        let found = self.stage.links.get(&(from, to)).and_then(|link| link.iter().find(is_chunk));
+        self.stage.kept = found.cloned();
+        self.stage.kept.is_some()
+    }
+
+    /// Puts the copy that was kept on its way from one node to another, behind all that is.
+    pub fn repeat_chunk(&mut self, from: NodeId, to: NodeId) {
+        let kept = self.stage.kept.take();
+        self.stage.links.entry((from, to)).or_default().extend(kept);
     }
 
     /// Tells a node that its connection to another takes no more bytes, or takes them again.
@@ -198,10 +232,8 @@ impl Cluster {
         if self.paused.contains(&node) {
             return;
         }
-        let Some((incarnation, engine)) = self.nodes.get_mut(&node) else { return };
-        let from = ReplicaId { node, incarnation: *incarnation };
-        let outputs = engine.end_turn(now);
-        collect(outputs, from, &mut self.links, &mut self.ends, &mut self.events);
+        let Some((me, engine)) = self.nodes.get_mut(&node) else { return };
+        self.stage.perform((node, *me), engine.end_turn(now));
     }
 
     /// Delivers the next message from one node to another, and ends the receiver's turn. Returns whether there was one.
@@ -209,20 +241,25 @@ impl Cluster {
         if self.paused.contains(&to) {
             return false;
         }
-        let Some(parcel) = self.links.get_mut(&(from, to)).and_then(VecDeque::pop_front) else { return false };
-        let is_for = self.nodes.get(&to).is_some_and(|(incarnation, _)| *incarnation == parcel.to.incarnation);
-        if is_for {
-            let message = match parcel.message {
-                Message::Append(append) => Message::Append(Append { entries: &parcel.bytes, ..append }),
-                Message::Chunk(chunk) => Message::Chunk(Chunk { body: &parcel.bytes, ..chunk }),
-                message @ (Message::Ack(_) | Message::Refused(_) | Message::Mismatch(_) | Message::ChunkAck(_)) => {
-                    message
+        let parcel = self.stage.links.get_mut(&(from, to)).and_then(VecDeque::pop_front);
+        match parcel {
+            None => return false,
+            Some(Parcel::Closed(peer)) => self.lose(to, peer),
+            Some(Parcel::Message { from, group, epoch, message, bytes }) => {
+                let message = match message {
+                    Message::Append(append) => Message::Append(Append { entries: &bytes, ..append }),
+                    Message::Chunk(chunk) => Message::Chunk(Chunk { body: &bytes, ..chunk }),
+                    message @ (Message::Ack(_) | Message::Refused(_) | Message::Mismatch(_) | Message::ChunkAck(_)) => {
+                        message
+                    }
+                };
+                // Nobody reads any more what came over a connection that was closed.
+                if self.stage.facing.get(&(to, from.node)) == Some(&from) {
+                    self.input(to, Input::Message(Envelope { from, group, epoch, message }));
                 }
-            };
-            let envelope = Envelope { from: parcel.from, group: parcel.group, epoch: parcel.epoch, message };
-            self.input(to, Input::Message(envelope));
-            self.end_turn(to);
+            }
         }
+        self.end_turn(to);
         true
     }
 
@@ -235,7 +272,7 @@ impl Cluster {
             for node in self.node_ids() {
                 self.end_turn(node);
             }
-            let links: Vec<(NodeId, NodeId)> = self.links.keys().copied().collect();
+            let links: Vec<(NodeId, NodeId)> = self.stage.links.keys().copied().collect();
             let delivered = links.into_iter().filter(|(from, to)| self.deliver(*from, *to)).count();
             if delivered == 0 {
                 return;
@@ -257,7 +294,7 @@ impl Cluster {
     /// Returns how a request ended, if it did.
     #[must_use]
     pub fn end(&self, token: Token) -> Option<&End> {
-        self.ends.get(&token)
+        self.stage.ends.get(&token)
     }
 
     /// Returns the answer of a request.
@@ -266,7 +303,7 @@ impl Cluster {
     /// If it has not been executed.
     #[must_use]
     pub fn answer(&self, token: Token) -> Answer<'_> {
-        match self.ends.get(&token) {
+        match self.stage.ends.get(&token) {
             Some(End::Done(_, answer)) => Answer::read(answer).expect("the engine writes whole answers").0,
             end => panic!("{token:?} has not been answered: {end:?}"),
         }
@@ -311,10 +348,10 @@ impl Cluster {
         }
     }
 
-    /// Returns what was told to operators, by node, in order.
+    /// Returns what was told to operators, by place, in order.
     #[must_use]
     pub fn events(&self) -> &[(NodeId, Event)] {
-        &self.events
+        &self.stage.events
     }
 
     /// Checks the invariants of every node, and that committed prefixes are equal (I1).
@@ -342,65 +379,117 @@ impl Cluster {
         self.nodes.keys().copied().collect()
     }
 
-    fn replica(&self, node: NodeId) -> ReplicaId {
-        ReplicaId { node, incarnation: self.nodes.get(&node).expect("the node is up").0 }
+    /// Returns the number that the process at a place was started with.
+    fn node_of(&self, place: NodeId) -> NodeId {
+        self.stage.twins.get(&place).copied().unwrap_or(place)
+    }
+
+    fn replica(&self, place: NodeId) -> ReplicaId {
+        self.nodes.get(&place).expect("the node is up").0
+    }
+
+    /// Starts a process without memory, as a new incarnation.
+    fn run(&mut self, place: NodeId) {
+        self.next_token += 1;
+        let node = self.node_of(place);
+        let me = ReplicaId { node, incarnation: Incarnation(self.next_token) };
+        let groups = (0..self.placement.slots().group_count()).map(|group| self.placement.group(GroupId(group)));
+        let groups = groups.filter(|group| group.members.contains(&node)).collect();
+        let settings = self.config.clone().build().expect("valid settings");
+        self.nodes.insert(place, (me, Engine::new(settings, me, groups)));
+        self.stage.places.insert(me, place);
     }
 
     fn connect(&mut self, one: NodeId, two: NodeId) {
-        let (first, second) = (self.replica(one), self.replica(two));
-        self.input(one, Input::PeerConnected(second));
-        self.input(two, Input::PeerConnected(first));
+        self.stage.links.remove(&(one, two));
+        self.stage.links.remove(&(two, one));
+        for (place, peer) in [(one, self.replica(two)), (two, self.replica(one))] {
+            if let Some(before) = self.stage.facing.get(&(place, peer.node)).copied() {
+                self.close(place, before);
+            }
+            self.stage.facing.insert((place, peer.node), peer);
+            self.input(place, Input::PeerConnected(peer));
+        }
     }
 
-    fn input(&mut self, node: NodeId, input: Input<'_>) {
+    /// Has a process end its connection to `peer`, which learns of it later.
+    fn close(&mut self, place: NodeId, peer: ReplicaId) {
+        let me = self.replica(place);
+        self.lose(place, peer);
+        if let Some(there) = self.stage.places.get(&peer).copied() {
+            self.stage.links.entry((place, there)).or_default().push_back(Parcel::Closed(me));
+        }
+    }
+
+    /// Tells a process that its connection to `peer` is gone, if it has one.
+    fn lose(&mut self, place: NodeId, peer: ReplicaId) {
+        if self.stage.facing.get(&(place, peer.node)) == Some(&peer) {
+            self.stage.facing.remove(&(place, peer.node));
+            self.input(place, Input::PeerLost(peer));
+        }
+    }
+
+    fn input(&mut self, place: NodeId, input: Input<'_>) {
         let now = self.now;
-        let Some((incarnation, engine)) = self.nodes.get_mut(&node) else { return };
-        let from = ReplicaId { node, incarnation: *incarnation };
-        collect(engine.handle(now, input), from, &mut self.links, &mut self.ends, &mut self.events);
+        let Some((me, engine)) = self.nodes.get_mut(&place) else { return };
+        self.stage.perform((place, *me), engine.handle(now, input));
     }
 }
 
-/// Performs outputs.
-fn collect(
-    outputs: Outputs<'_>,
-    from: ReplicaId,
-    links: &mut BTreeMap<(NodeId, NodeId), VecDeque<Parcel>>,
-    ends: &mut BTreeMap<Token, End>,
-    events: &mut Vec<(NodeId, Event)>,
-) {
-    for output in outputs {
-        match output {
-            Output::Send { to, group, epoch, message } => {
-                let (message, bytes) = match message {
-                    Message::Append(append) => {
-                        (Message::Append(Append { entries: &[], ..append }), append.entries.to_vec())
+/// What is between the processes, and what came out of them.
+#[derive(Debug, Default)]
+struct Stage {
+    /// Places of processes that were started with the number of another one, and that number.
+    twins: BTreeMap<NodeId, NodeId>,
+    /// What is on its way, by sender and receiver.
+    links: BTreeMap<(NodeId, NodeId), VecDeque<Parcel>>,
+    /// A chunk that will come once more.
+    kept: Option<Parcel>,
+    /// The run at the other end of a process's connection to a node, as far as the process knows.
+    facing: BTreeMap<(NodeId, NodeId), ReplicaId>,
+    places: BTreeMap<ReplicaId, NodeId>,
+    ends: BTreeMap<Token, End>,
+    events: Vec<(NodeId, Event)>,
+}
+
+impl Stage {
+    /// Performs outputs of the process at a place.
+    fn perform(&mut self, (place, me): (NodeId, ReplicaId), outputs: Outputs<'_>) {
+        for output in outputs {
+            match output {
+                Output::Send { to, group, epoch, message } => {
+                    let Some(there) = self.places.get(&to).copied() else { continue };
+                    if self.facing.get(&(place, to.node)) != Some(&to) {
+                        continue;
                     }
-                    Message::Chunk(chunk) => (Message::Chunk(Chunk { body: &[], ..chunk }), chunk.body.to_vec()),
-                    Message::Ack(ack) => (Message::Ack(ack), Vec::new()),
-                    Message::Refused(refused) => (Message::Refused(refused), Vec::new()),
-                    Message::Mismatch(mismatch) => (Message::Mismatch(mismatch), Vec::new()),
-                    Message::ChunkAck(ack) => (Message::ChunkAck(ack), Vec::new()),
-                };
-                links.entry((from.node, to.node)).or_default().push_back(Parcel {
-                    from,
-                    to,
-                    group,
-                    epoch,
-                    message,
-                    bytes,
-                });
+                    let (message, bytes) = owned(message);
+                    let parcel = Parcel::Message { from: me, group, epoch, message, bytes };
+                    self.links.entry((place, there)).or_default().push_back(parcel);
+                }
+                Output::Reply { token, outcome } => {
+                    let end = match outcome {
+                        Outcome::Done { id, answer } => End::Done(id, answer.to_vec()),
+                        Outcome::Accepted { id } => End::Accepted(id),
+                        Outcome::Refused(refusal) => End::Refused(refusal),
+                        Outcome::Unknown { id } => End::Unknown(id),
+                    };
+                    let before = self.ends.insert(token, end);
+                    assert_eq!(before, None, "I8: {token:?} was answered twice");
+                }
+                Output::Notify(event) => self.events.push((place, event)),
             }
-            Output::Reply { token, outcome } => {
-                let end = match outcome {
-                    Outcome::Done { id, answer } => End::Done(id, answer.to_vec()),
-                    Outcome::Accepted { id } => End::Accepted(id),
-                    Outcome::Refused(refusal) => End::Refused(refusal),
-                    Outcome::Unknown { id } => End::Unknown(id),
-                };
-                let before = ends.insert(token, end);
-                assert_eq!(before, None, "I8: {token:?} was answered twice");
-            }
-            Output::Notify(event) => events.push((from.node, event)),
         }
+    }
+}
+
+/// Takes the bytes out of a message.
+fn owned(message: Message<'_>) -> (Message<'static>, Vec<u8>) {
+    match message {
+        Message::Append(append) => (Message::Append(Append { entries: &[], ..append }), append.entries.to_vec()),
+        Message::Chunk(chunk) => (Message::Chunk(Chunk { body: &[], ..chunk }), chunk.body.to_vec()),
+        Message::Ack(ack) => (Message::Ack(ack), Vec::new()),
+        Message::Refused(refused) => (Message::Refused(refused), Vec::new()),
+        Message::Mismatch(mismatch) => (Message::Mismatch(mismatch), Vec::new()),
+        Message::ChunkAck(ack) => (Message::ChunkAck(ack), Vec::new()),
     }
 }

@@ -304,7 +304,8 @@ pub const KEYS: &[Key] = &[
         ("node", "memory_max"),
         Kind::Size { min: MIB, max: 16 * TIB },
         Fallback::Text("4 GiB"),
-        "memory for keys and values; a write beyond it is answered -OOM, deletes always pass",
+        "memory for keys and values; a write that could take them beyond it, with all that are under way, is answered -OOM, \
+         deletes always pass",
     ),
     key(
         KeyId::LogMemory,
@@ -414,8 +415,8 @@ pub const KEYS: &[Key] = &[
         ("limits", "value_max"),
         Kind::Size { min: KIB, max: 14 * MIB },
         Fallback::Text("1 MiB"),
-        "the longest value; it travels in one entry of at most 16 MiB, with the longest key, and must fit into 1/8 of a CPU's \
-         log and into the window",
+        "the longest string or hash field, as written or as APPEND and SETRANGE make it; it travels in one entry of at most \
+         16 MiB, with the longest key, and must fit into 1/8 of a CPU's log and into the window",
     ),
     key(
         KeyId::ArgumentsMax,

@@ -237,7 +237,7 @@ impl Front {
     // ---- ways out ----
 
     pub(super) fn send_to_peer(&mut self, to: ReplicaId, about: About, message: &Message<'_>) {
-        let Some(conn) = self.peers.conn_for(to.node, about.group) else { return };
+        let Some(conn) = self.peers.conn_to(to, about.group) else { return };
         // A full buffer drops the message: the protocol repeats what matters.
         let Ok(buffer) = self.outbox.buffer(conn) else { return };
         wire::encode_message(buffer.as_vec(), about, message);
@@ -501,7 +501,8 @@ impl Front {
             Event::Unavailable { group, missing } => tracing::error!(
                 cpu,
                 group = group.0,
-                "group unavailable: this node restarted without its memory; others follow its earlier run {missing:?}"
+                "group unavailable: others follow another run of this node, {missing:?}; it restarted without its memory, or \
+                 another process runs with its node.id"
             ),
             Event::Learner { group, replica } => tracing::warn!(
                 cpu,

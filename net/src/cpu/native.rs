@@ -15,6 +15,7 @@ use crate::wire::{
 
 use super::ending::Ending;
 use super::front::{DoorKind, Front};
+use super::peers::Greeted;
 use super::requests::{Key, Origin};
 use super::{Cpu, Task, task_of};
 
@@ -310,7 +311,8 @@ impl Cpu {
         let replica = ReplicaId { node, incarnation };
         self.set_party(conn, Party::Peer { replica });
         let facts = std::sync::Arc::clone(&self.front.facts);
-        let (change, replaced) = self.front.peers.on_greeted(&facts, self.front.id, replica, cpu, cpu_count, conn);
+        let greeted = Greeted { peer: replica, cpu, cpu_count, conn, at: self.front.now };
+        let (change, replaced) = self.front.peers.on_greeted(&facts, self.front.id, greeted);
         for old in replaced {
             // Whoever dialled this one only to learn which doors there are must still read our greeting.
             let close = if old == conn { Close::AfterFlush } else { Close::Now };

@@ -6,7 +6,9 @@
 //! them is: a replica that can be reached for some groups only is not worth the special cases.
 //!
 //! # Time and units
-//! Dialling again waits 20 ms, doubling up to 1 s, on this node's monotonic clock, from when the last attempt failed.
+//! Dialling again waits 20 ms, doubling up to 1 s, on this node's monotonic clock, from when the last attempt failed. A
+//! connection that did not last a second counts as such an attempt: where two processes run as one node, each connection
+//! of the one ends the other's, and they would do so as fast as they can.
 
 use std::time::Duration;
 
@@ -37,6 +39,8 @@ struct PeerNode {
     dialling: Vec<(CpuId, ConnId)>,
     /// Whether the engine was told that it is connected.
     is_up: bool,
+    /// When a connection stood last.
+    greeted_at: Instant,
     retry_at: Instant,
     retry_after: Duration,
 }
@@ -46,6 +50,17 @@ struct PeerNode {
 struct PeerLink {
     cpu: CpuId,
     conn: ConnId,
+}
+
+/// A connection over which both ends have said who they are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Greeted {
+    pub(crate) peer: ReplicaId,
+    /// The CPU at the other end.
+    pub(crate) cpu: CpuId,
+    pub(crate) cpu_count: u16,
+    pub(crate) conn: ConnId,
+    pub(crate) at: Instant,
 }
 
 /// What a change of connections means to the engine.
@@ -77,6 +92,7 @@ impl Peers {
             links: Vec::new(),
             dialling: Vec::new(),
             is_up: false,
+            greeted_at: Instant(0),
             retry_at: Instant(0),
             retry_after: RETRY_FIRST,
         });
@@ -121,18 +137,11 @@ impl Peers {
 
     /// Notes a connection that stands, after both ends have said who they are. Returns what it means, and the
     /// connection it takes the place of.
-    pub(crate) fn on_greeted(
-        &mut self,
-        facts: &Facts,
-        own: CpuId,
-        peer: ReplicaId,
-        cpu: CpuId,
-        cpu_count: u16,
-        conn: ConnId,
-    ) -> (Change, Vec<ConnId>) {
+    pub(crate) fn on_greeted(&mut self, facts: &Facts, own: CpuId, greeted: Greeted) -> (Change, Vec<ConnId>) {
+        let Greeted { peer, cpu, cpu_count, conn, at } = greeted;
         let Some(node) = self.find(peer.node) else { return (Change::None, vec![conn]) };
         node.dialling.retain(|(_, dialled)| *dialled != conn);
-        (node.retry_after, node.retry_at) = (RETRY_FIRST, Instant(0));
+        (node.greeted_at, node.retry_at) = (at, Instant(0));
         let mut replaced = Vec::new();
         let mut lost = None;
         if node.known.is_some_and(|(incarnation, _)| incarnation != peer.incarnation) {
@@ -167,22 +176,32 @@ impl Peers {
 
     /// Notes that a connection is gone.
     pub(crate) fn on_closed(&mut self, node: NodeId, conn: ConnId, now: Instant) -> Change {
-        let Some(node) = self.find(node) else { return Change::None };
-        let count = node.links.len();
-        node.links.retain(|link| link.conn != conn);
-        if node.links.len() == count {
+        let Some(peer) = self.find(node) else { return Change::None };
+        let count = peer.links.len();
+        peer.links.retain(|link| link.conn != conn);
+        if peer.links.len() == count {
             return Change::None;
         }
-        node.retry_at = now;
-        node.mark_down().map_or(Change::None, Change::Lost)
+        let change = peer.mark_down().map_or(Change::None, Change::Lost);
+        if now.since(peer.greeted_at) >= RETRY_MAX {
+            (peer.retry_at, peer.retry_after) = (now, RETRY_FIRST);
+        } else {
+            self.on_not_dialled(node, now);
+        }
+        change
     }
 
     /// Returns the connection over which to talk to a node about a group.
     pub(crate) fn conn_for(&self, node: NodeId, group: GroupId) -> Option<ConnId> {
-        let node = self.nodes.iter().find(|peer| peer.node == node)?;
-        let (_, cpu_count) = node.known?;
-        let cpu = Facts::cpu_of(group, cpu_count);
-        node.links.iter().find(|link| link.cpu == cpu).map(|link| link.conn)
+        self.nodes.iter().find(|peer| peer.node == node)?.conn_for(group)
+    }
+
+    /// As [`Peers::conn_for`], if it is this run of the node that is connected: what was to be said to one run must not
+    /// be taken by the next one for something of its own.
+    pub(crate) fn conn_to(&self, peer: ReplicaId, group: GroupId) -> Option<ConnId> {
+        let node = self.nodes.iter().find(|known| known.node == peer.node)?;
+        node.known.filter(|(incarnation, _)| *incarnation == peer.incarnation)?;
+        node.conn_for(group)
     }
 
     /// Returns one connection to each node.
@@ -223,9 +242,79 @@ impl PeerNode {
         }
     }
 
+    fn conn_for(&self, group: GroupId) -> Option<ConnId> {
+        let (_, cpu_count) = self.known?;
+        let cpu = Facts::cpu_of(group, cpu_count);
+        self.links.iter().find(|link| link.cpu == cpu).map(|link| link.conn)
+    }
+
     fn mark_down(&mut self) -> Option<ReplicaId> {
         let was_up = core::mem::replace(&mut self.is_up, false);
         let (incarnation, _) = self.known.filter(|_| was_up)?;
         Some(ReplicaId { node: self.node, incarnation })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::transport::{Address, Outbox, TransportSettings};
+
+    const CPU: CpuId = CpuId(0);
+    const GROUP: GroupId = GroupId(0);
+
+    fn replica(incarnation: u64) -> ReplicaId {
+        ReplicaId { node: NodeId(2), incarnation: Incarnation(incarnation) }
+    }
+
+    /// Node 1 of three, and names for its connections.
+    fn node_1() -> (Facts, Peers, impl FnMut() -> ConnId) {
+        let peers = "[[peers]]\nid = 2\npeer = '127.0.0.1:7620'\n[[peers]]\nid = 3\npeer = '127.0.0.1:7640'\n";
+        let config = Config::from_text("node.toml", &format!("[node]\nid = 1\n{peers}"));
+        let settings = config.build().expect("a correct file");
+        let facts = Facts::new(settings, Incarnation(1), Instant(0), Default::default()).expect("they fit together");
+        let peers = Peers::new(&facts);
+        let mut outbox = Outbox::new(&TransportSettings::default());
+        let address = Address::Tcp("127.0.0.1:1".parse().expect("an address"));
+        (facts, peers, move || outbox.connect(address.clone()).expect("there is room"))
+    }
+
+    fn greeted(incarnation: u64, conn: ConnId, at: Instant) -> Greeted {
+        Greeted { peer: replica(incarnation), cpu: CPU, cpu_count: 1, conn, at }
+    }
+
+    #[test]
+    fn what_is_meant_for_one_run_is_not_sent_to_another() {
+        let (facts, mut peers, mut conn) = node_1();
+        let (first, second) = (conn(), conn());
+        peers.on_greeted(&facts, CPU, greeted(10, first, Instant(0)));
+        assert_eq!(peers.conn_to(replica(10), GROUP), Some(first));
+        let change = peers.on_greeted(&facts, CPU, greeted(11, second, Instant(0)));
+        assert_eq!(change, (Change::Replaced { lost: replica(10), connected: replica(11) }, vec![first]));
+        assert_eq!(peers.conn_to(replica(10), GROUP), None);
+        assert_eq!(peers.conn_to(replica(11), GROUP), Some(second));
+        assert_eq!(peers.conn_for(NodeId(2), GROUP), Some(second));
+    }
+
+    #[test]
+    fn a_connection_that_does_not_last_is_dialled_again_ever_later() {
+        let (facts, mut peers, mut conn) = node_1();
+        let mut now = Instant(1_000_000_000);
+        let mut wait_after = |lasting: Duration, now: &mut Instant| {
+            let conn = conn();
+            peers.on_greeted(&facts, CPU, greeted(10, conn, *now));
+            *now = now.saturating_add(lasting);
+            assert_eq!(peers.on_closed(NodeId(2), conn, *now), Change::Lost(replica(10)));
+            let mut waited = Duration::ZERO;
+            while !peers.to_dial(&facts, CPU, now.saturating_add(waited)).contains(&(NodeId(2), CPU)) {
+                waited += Duration::from_millis(10);
+            }
+            waited.as_millis()
+        };
+        let waits: Vec<u128> = (0..7).map(|_| wait_after(Duration::from_micros(100), &mut now)).collect();
+        assert_eq!(waits, [20, 40, 80, 160, 320, 640, 1_000]);
+        assert_eq!(wait_after(Duration::from_secs(5), &mut now), 0);
+        assert_eq!(wait_after(Duration::from_micros(100), &mut now), 20);
     }
 }

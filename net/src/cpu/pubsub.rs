@@ -4,8 +4,8 @@
 //! passes gets it, and nobody is told what he missed.
 //!
 //! # Bounds
-//! Names and patterns count against what a client may subscribe to ([`SUBSCRIPTIONS_MAX`] each). A subscriber that does
-//! not read is disconnected when its output is full.
+//! A connection has at most [`SUBSCRIPTIONS_MAX`] subscriptions; one more is refused. A subscriber that does not read is
+//! disconnected when its output is full.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use crate::resp::glob;
 use crate::transport::ConnId;
 use crate::wire::Audience;
 
-/// Most channels and patterns of one connection, each.
+/// Most channels, patterns and sharded channels of one connection, together.
 pub(crate) const SUBSCRIPTIONS_MAX: usize = 10_000;
 
 /// What a subscription names.

@@ -1,8 +1,8 @@
 //! Requests that are being executed somewhere, and who gets the answer.
 //!
 //! Every request that leaves the connection it came over, be it to the engine of this CPU, to another CPU or to another
-//! node, is named by a key. Whoever executes it answers with that key, once. Keys are never used again, so an answer that
-//! comes after its request was given up finds nothing and is dropped.
+//! node, is named by a key. Whoever executes it answers with that key, once. A key is used again only when its place in the
+//! table has had 2^32 requests, so an answer that comes after its request was given up finds nothing and is dropped.
 //!
 //! # Time and units
 //! Deadlines are on this node's monotonic clock, from when the request was sent on. They are only for requests executed

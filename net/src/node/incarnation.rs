@@ -1,7 +1,9 @@
 //! Which run of a node this is.
 //!
 //! Until the consistent core hands incarnations out, a node counts its runs in a file of its data directory; without one
-//! it draws 64 random bits. Either way no two runs have the same number, which is all that the rules for restarts need.
+//! it draws 64 random bits. No two runs have the same number, which is all that the rules for restarts need. As two
+//! processes may be started as the same node, with directories that are new or copies of each other, nine random digits
+//! follow the count: run 3 is incarnation 3271828182.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -12,6 +14,10 @@ use thiserror::Error;
 
 /// Name of the file with the number of the last run.
 const FILE_NAME: &str = "incarnation";
+/// What stands behind the count is below this.
+const RANDOM_END: u64 = 1_000_000_000;
+/// Most runs that can be counted: beyond any that there will be.
+const RUNS_MAX: u64 = u64::MAX / RANDOM_END - 1;
 
 /// Why the number of this run cannot be found out.
 #[derive(Debug, Error)]
@@ -45,22 +51,25 @@ pub enum IncarnationError {
 /// The directory cannot be written or the file in it is damaged: then the node must not start, or two runs could go by
 /// one number.
 pub fn next(data_dir: Option<&Path>) -> Result<Incarnation, IncarnationError> {
-    match data_dir {
-        Some(dir) => count_in(dir),
-        None => random(),
-    }
+    let random = random()?;
+    let number = match data_dir {
+        Some(dir) => count_in(dir)? * RANDOM_END + random % RANDOM_END,
+        None => random,
+    };
+    // 0 means "none" in messages.
+    Ok(Incarnation(number.max(1)))
 }
 
-fn random() -> Result<Incarnation, IncarnationError> {
+fn random() -> Result<u64, IncarnationError> {
     let path = Path::new("/dev/urandom");
     let mut bytes = [0; 8];
     let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut bytes));
     read.map_err(|source| IncarnationError::Io { verb: "read", path: path.to_owned(), source })?;
-    // 0 means "none" in messages.
-    Ok(Incarnation(u64::from_le_bytes(bytes).max(1)))
+    Ok(u64::from_le_bytes(bytes))
 }
 
-fn count_in(dir: &Path) -> Result<Incarnation, IncarnationError> {
+/// Counts one more run in the file of `dir`.
+fn count_in(dir: &Path) -> Result<u64, IncarnationError> {
     let io = |verb, path: &Path| {
         let path = path.to_owned();
         move |source| IncarnationError::Io { verb, path, source }
@@ -69,7 +78,7 @@ fn count_in(dir: &Path) -> Result<Incarnation, IncarnationError> {
     let path = dir.join(FILE_NAME);
     let last = match fs::read_to_string(&path) {
         Ok(text) => match text.trim().parse::<u64>() {
-            Ok(last) if last < u64::MAX => last,
+            Ok(last) if last < RUNS_MAX => last,
             Ok(_) | Err(_) => return Err(IncarnationError::Damaged { path, text: text.chars().take(40).collect() }),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
@@ -85,7 +94,7 @@ fn count_in(dir: &Path) -> Result<Incarnation, IncarnationError> {
         fs::File::open(dir)?.sync_all()
     };
     write().map_err(io("write", &path))?;
-    Ok(Incarnation(last + 1))
+    Ok(last + 1)
 }
 
 #[cfg(test)]
@@ -102,9 +111,20 @@ mod tests {
     fn runs_are_counted_from_one() {
         let dir = dir("count");
         for run in 1..=3 {
-            assert_eq!(next(Some(&dir)).expect("a fresh directory"), Incarnation(run));
+            let Incarnation(number) = next(Some(&dir)).expect("a fresh directory");
+            assert_eq!(number / RANDOM_END, run);
         }
         fs::remove_dir_all(&dir).expect("it was made above");
+    }
+
+    #[test]
+    fn runs_differ_though_their_directories_are_equal() {
+        let [one, other] = [dir("one"), dir("other")];
+        // Both new, and then copies of each other.
+        for _ in 0..2 {
+            assert_ne!(next(Some(&one)).expect("a directory"), next(Some(&other)).expect("a directory"));
+        }
+        [one, other].iter().for_each(|dir| fs::remove_dir_all(dir).expect("it was made above"));
     }
 
     #[test]

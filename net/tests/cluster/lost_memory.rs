@@ -1,6 +1,8 @@
 //! A process that comes back has lost its memory: a follower is a learner then, which copies and does not count, and a
 //! leader is refused by its followers and never serves an empty store.
 
+use std::fs;
+
 use super::daemons::{Cluster, Shape, until};
 use super::load::Load;
 use super::resp::{Reply, Resp};
@@ -113,6 +115,32 @@ fn a_follower_that_loses_its_memory_again_and_again_under_load_costs_nothing() {
     assert_eq!(written.problems, [""; 0]);
     assert_learner(&cluster, 2);
     written.assert_held(&cluster, 3);
+    cluster.assert_equal(&[1, 2, 3]);
+}
+
+/// Node 1 runs on, and somebody starts it once more elsewhere: with a copy of its configuration and other doors.
+#[test]
+fn a_second_process_with_the_number_of_a_leader_never_serves() {
+    let cluster = Cluster::start(&impatient());
+    let mut resp = cluster.connect(1);
+    assert_eq!(resp.ask(&["SET", "k", "kept"]), Reply::ok());
+    let mut elsewhere = Cluster::launch(&impatient(), &[false; 3]);
+    let path = elsewhere.folder().join("node-1.toml");
+    let mut config = fs::read_to_string(&path).expect("it was written").replace(elsewhere.name(), cluster.name());
+    for node in [2, 3] {
+        config = config.replace(&elsewhere.peer(node), &cluster.peer(node));
+    }
+    fs::write(&path, config).expect("a file of our own");
+    elsewhere.node_mut(1).start();
+    until("the second process says what is the matter", || {
+        elsewhere.node(1).log().contains("or another process runs with its node.id").then_some(())
+    });
+    let reply = elsewhere.connect(1).ask(&["GET", "k"]);
+    assert!(reply.is_error("UNAVAILABLE") || reply.is_error("NOQUORUM"), "{reply:?} from an empty store");
+    // They take each other's connections away, so writes are refused now and then; what is acknowledged is kept.
+    until("the first process serves on", || (resp.ask(&["SET", "k", "new"]) == Reply::ok()).then_some(()));
+    elsewhere.node_mut(1).kill();
+    until("reads are served", || (resp.ask(&["GET", "k"]) == Reply::bulk("new")).then_some(()));
     cluster.assert_equal(&[1, 2, 3]);
 }
 
