@@ -20,7 +20,7 @@ pub struct GroupStatus {
     pub leader: NodeId,
     /// Whether it works.
     pub state: GroupState,
-    /// Its members, as the leader sees them; a follower knows only the leader and itself.
+    /// Its members, as the leader sees them; a follower knows no more of the others than who they are.
     pub members: Vec<MemberStatus>,
     /// Last index in the log.
     pub last: LogIndex,
@@ -157,14 +157,15 @@ impl Group {
                 members.sort_by_key(|member| member.node);
                 members
             }
+            // It knows who the others are, and nothing else of them.
             Role::Follower(follower) => {
-                let mut members: Vec<MemberStatus> = follower
-                    .leader()
-                    .map(|leader| member(leader.node, Some(leader.incarnation), Standing::Leader, self.replica.commit))
-                    .into_iter()
-                    .collect();
-                members.push(member(me.node, Some(me.incarnation), Standing::Unknown, last));
-                members
+                let leader = follower.leader().map(|leader| leader.incarnation);
+                let standing = |node| match node {
+                    _ if node == me.node => member(node, Some(me.incarnation), Standing::Unknown, last),
+                    _ if node == self.config.leader => member(node, leader, Standing::Leader, self.replica.commit),
+                    _ => member(node, None, Standing::Unknown, LogIndex(0)),
+                };
+                self.config.members.iter().copied().map(standing).collect()
             }
         }
     }
