@@ -27,6 +27,8 @@ struct Store {
     map: SlotMap,
     groups: Vec<Kv>,
     elapsed_ns: u64,
+    /// How far the wall clock was set ahead since the beginning.
+    wall_step_ns: u64,
     parts: Parts,
     protocol: Protocol,
     random: u64,
@@ -36,7 +38,7 @@ impl Store {
     fn new(group_count: u32, protocol: Protocol) -> Self {
         let map = SlotMap::new(group_count).expect("tests have 1 to 16384 groups");
         let groups = (0..group_count).map(|group| Kv::new(map.slots_of(GroupId(group)))).collect();
-        Self { map, groups, elapsed_ns: 0, parts: Parts::default(), protocol, random: 0 }
+        Self { map, groups, elapsed_ns: 0, wall_step_ns: 0, parts: Parts::default(), protocol, random: 0 }
     }
 
     /// Executes the request in `bytes`; returns the reply.
@@ -128,7 +130,7 @@ impl Store {
     }
 
     fn wall_now_ns(&self) -> u64 {
-        WALL_START_NS + self.elapsed_ns
+        WALL_START_NS + self.elapsed_ns + self.wall_step_ns
     }
 
     /// Executes a request written as an inline one; returns the reply with `|` for each end of line.
@@ -137,12 +139,16 @@ impl Store {
         String::from_utf8(reply).expect("transcripts are text").replace("\r\n", "|")
     }
 
-    /// Runs lines of `request => reply`; `+ 1500` lets milliseconds pass.
+    /// Runs lines of `request => reply`; `+ 1500` lets milliseconds pass, `wall + 7` sets the wall clock ahead.
     #[track_caller]
     fn transcript(&mut self, lines: &str) {
         for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
             if let Some(milliseconds) = line.strip_prefix("+ ") {
                 self.elapsed_ns += milliseconds.parse::<u64>().expect("a number of milliseconds") * 1_000_000;
+                continue;
+            }
+            if let Some(milliseconds) = line.strip_prefix("wall + ") {
+                self.wall_step_ns += milliseconds.parse::<u64>().expect("a number of milliseconds") * 1_000_000;
                 continue;
             }
             let (request, reply) = line.split_once(" => ").expect("a request and its reply");
@@ -322,6 +328,44 @@ fn keys_expire() {
         EXPIRE k -1           => :1
         EXISTS k              => :0
         EXPIRE k 10           => :0
+        ",
+    );
+}
+
+/// Clients compare for equality what they asked for and what they are told, at whatever moments the clocks are read.
+#[test]
+fn the_time_at_which_a_key_ends_is_told_as_it_was_named() {
+    resp2().transcript(
+        "
+        SET k v PXAT 1700000100123   => +OK
+        wall + 7
+        PEXPIRETIME k                => :1700000100123
+        EXPIRETIME k                 => :1700000100
+        PEXPIREAT k 1700000200877    => :1
+        wall + 12
+        PEXPIRETIME k                => :1700000200877
+        EXPIRETIME k                 => :1700000201
+        GETEX k EXAT 1700000300      => $1|v
+        wall + 3
+        EXPIRETIME k                 => :1700000300
+        PEXPIRETIME k                => :1700000300000
+        SET k w KEEPTTL              => +OK
+        APPEND k x                   => :2
+        PEXPIRETIME k                => :1700000300000
+        PEXPIRE k 1000               => :1
+        wall + 5
+        PEXPIRETIME k                => :1700000001022
+        + 400
+        PEXPIRETIME k                => :1700000001022
+        PTTL k                       => :600
+        EXPIRE k 2 LT                => :0
+        PEXPIRETIME k                => :1700000001022
+        PERSIST k                    => :1
+        PEXPIRETIME k                => :-1
+        SET k v                      => +OK
+        PEXPIRETIME k                => :-1
+        DEL k                        => :1
+        PEXPIRETIME k                => :-2
         ",
     );
 }

@@ -16,7 +16,9 @@
 //! # Time and units
 //! `time` of a write is a time to live in nanoseconds from the logged time of its entry, if [`Flags::TTL`] is set.
 //! With [`Flags::ABSOLUTE`] it is nanoseconds since the Unix epoch instead; the leader's host turns it into a time to
-//! live with [`resolve_absolute`] before the command is appended, so that no wall clock ever reaches the log.
+//! live with [`resolve_absolute`] before the command is appended, so that no wall clock ever decides what a replica does.
+//! `number` of a write with a time to live is when that ends in nanoseconds since the Unix epoch, as whoever asked for it
+//! says; 0 if he does not. It is kept and told again, and decides nothing.
 //!
 //! # Bounds
 //! Key and value together fit 32 bits; tighter limits are the business of [`crate::config::Config`].
@@ -110,6 +112,9 @@ pub enum Op {
     RandomKey,
     /// Returns how many followers hold the entry at index `time`, once `number` of them do.
     WaitAcks,
+    /// Returns the time to live in nanoseconds and when it ends in nanoseconds since the Unix epoch, as whoever set it said,
+    /// or 0; without an end as [`Op::TimeToLive`].
+    ExpireTime,
 }
 
 impl Op {
@@ -154,7 +159,8 @@ impl Op {
             | Self::Keys
             | Self::Count
             | Self::RandomKey
-            | Self::WaitAcks => ItemRule::Free,
+            | Self::WaitAcks
+            | Self::ExpireTime => ItemRule::Free,
         }
     }
 
@@ -447,7 +453,7 @@ pub(crate) fn with_number<'a>(bytes: &'a [u8], number: &'a [u8; 8]) -> [&'a [u8]
 }
 
 /// Turns an absolute expiry in encoded, checked command bytes into a time to live, given the leader's wall clock in
-/// nanoseconds since the Unix epoch. Commands without one stay as they are.
+/// nanoseconds since the Unix epoch. The expiry itself becomes its `number`. Commands without one stay as they are.
 ///
 /// A deadline that has passed becomes a time to live of 0: the key ends when the command is applied.
 pub fn resolve_absolute(bytes: &mut [u8], wall_now: i64) {
@@ -458,6 +464,7 @@ pub fn resolve_absolute(bytes: &mut [u8], wall_now: i64) {
     let Some(time) = bytes.get_mut(TIME_AT..TIME_AT + 8) else { return };
     let at = i64::from_le_bytes(<[u8; 8]>::try_from(&*time).expect("the slice has 8 bytes"));
     time.copy_from_slice(&at.saturating_sub(wall_now).max(0).to_le_bytes());
+    bytes[NUMBER_AT..NUMBER_AT + 8].copy_from_slice(&at.to_le_bytes());
     bytes[FLAGS_AT] = (flags.0 & !Flags::ABSOLUTE.0) | Flags::TTL.0;
 }
 
@@ -497,7 +504,7 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(Command::check(&bytes[..len]).is_err());
         }
-        for op in 38..=255 {
+        for op in 39..=255 {
             bytes[0] = op;
             assert_eq!(Command::check(&bytes), Err(CommandError::Malformed { op }));
         }
@@ -522,18 +529,18 @@ mod tests {
 
     #[test]
     fn absolute_expiry_becomes_a_time_to_live() {
-        let encode = |flags, time| {
+        let encode = |flags, time, number| {
             let mut bytes = Vec::new();
-            Command { flags, time, ..Command::new(Op::Expire, b"k") }.encode_into(&mut bytes);
+            Command { flags, time, number, ..Command::new(Op::Expire, b"k") }.encode_into(&mut bytes);
             bytes
         };
         for (at, left) in [(1_500, 500), (1_000, 0), (10, 0)] {
-            let mut bytes = encode(Flags::ABSOLUTE.with(Flags::IF_LATER), at);
+            let mut bytes = encode(Flags::ABSOLUTE.with(Flags::IF_LATER), at, 0);
             resolve_absolute(&mut bytes, 1_000);
-            assert_eq!(bytes, encode(Flags::TTL.with(Flags::IF_LATER), left));
+            assert_eq!(bytes, encode(Flags::TTL.with(Flags::IF_LATER), left, at));
         }
-        let mut relative = encode(Flags::TTL, 5);
+        let mut relative = encode(Flags::TTL, 5, 7);
         resolve_absolute(&mut relative, 1_000);
-        assert_eq!(relative, encode(Flags::TTL, 5));
+        assert_eq!(relative, encode(Flags::TTL, 5, 7));
     }
 }

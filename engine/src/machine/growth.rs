@@ -49,7 +49,8 @@ pub(crate) fn growth_max(command: &Command<'_>) -> usize {
         | Op::Keys
         | Op::Count
         | Op::RandomKey
-        | Op::WaitAcks => 0,
+        | Op::WaitAcks
+        | Op::ExpireTime => 0,
     }
 }
 

@@ -5,18 +5,20 @@
 //! the digest of the state; the sum does not depend on the order of the keys, so it is kept up to date with every write.
 //!
 //! # Invariants
-//! I1. `digest` is the wrapping sum of `Item::digest` over all keys; `key_count` and `used_bytes` likewise.
+//! I1. `digest` is the wrapping sum of `Item::digest` over all keys, and of what the names of their deadlines add;
+//! `key_count` and `used_bytes` likewise.
 //! I2. A key is in `deadlines` iff its item has a deadline, with that deadline.
 //! I3. No key has an empty hash.
 //!
 //! # Time and units
-//! Deadlines are logged time. Nothing here expires by itself: the leader appends [`Op::Expired`].
+//! Deadlines are logged time. Nothing here expires by itself: the leader appends [`Op::Expired`]. The *name* of a deadline is
+//! what it is in Unix time by the clock of whoever set it, in nanoseconds; it is told to whoever asks, and never compared.
 //!
 //! # Bounds
 //! Memory is limited by the leader before it appends; applying never refuses for lack of it. The length of a string is
 //! limited by the command that makes it longer and by what all builds share, never by a configuration.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
@@ -45,7 +47,8 @@ const SAME_DEADLINE_NS: u64 = 500_000;
 pub struct Kv {
     slots: SlotRange,
     tables: Vec<BTreeMap<Key, Item>>,
-    deadlines: BTreeSet<(LogTime, Slot, Key)>,
+    /// With their names; 0 for none.
+    deadlines: BTreeMap<(LogTime, Slot, Key), i64>,
     coverage: Coverage,
     digest: u64,
     key_count: usize,
@@ -106,7 +109,7 @@ impl Kv {
         Self {
             slots,
             tables: (0..slots.len()).map(|_| BTreeMap::new()).collect(),
-            deadlines: BTreeSet::new(),
+            deadlines: BTreeMap::new(),
             coverage: Coverage::All,
             digest: 0,
             key_count: 0,
@@ -141,12 +144,12 @@ impl Kv {
     /// Returns the earliest deadline of any key.
     #[must_use]
     pub fn next_deadline(&self) -> Option<LogTime> {
-        self.deadlines.first().map(|&(deadline, ..)| deadline)
+        self.deadlines.first_key_value().map(|(&(deadline, ..), _)| deadline)
     }
 
     /// Calls `expire` for up to `max` keys whose deadline is at or before `time`, earliest first.
     pub fn due(&self, time: LogTime, max: usize, mut expire: impl FnMut(&[u8], LogTime)) {
-        for (deadline, _, key) in self.deadlines.iter().take(max).take_while(|(deadline, ..)| *deadline <= time) {
+        for (deadline, _, key) in self.deadlines.keys().take(max).take_while(|(deadline, ..)| *deadline <= time) {
             expire(key.as_bytes(), *deadline);
         }
     }
@@ -196,7 +199,8 @@ impl Kv {
             | Op::Keys
             | Op::Count
             | Op::RandomKey
-            | Op::WaitAcks => {
+            | Op::WaitAcks
+            | Op::ExpireTime => {
                 // A checked write is the only thing the leader appends; an entry that is none changes nothing, on all
                 // replicas alike.
                 answer.error("ERR a read does not belong in the log");
@@ -213,6 +217,7 @@ impl Kv {
             Op::Length => strings::length(self, command, answer),
             Op::GetRange => strings::get_range(self, command, answer),
             Op::TimeToLive => answer.int(self.time_to_live(moment, command.key)),
+            Op::ExpireTime => self.expire_time(moment, command.key, answer),
             Op::Type => answer.word(self.item(command.key).map_or("none", |item| item.value.type_name())),
             Op::HashGet
             | Op::HashGetMany
@@ -276,7 +281,9 @@ impl Kv {
                 sums.2 += item.bytes;
                 if let Some(deadline) = item.deadline {
                     sums.3 += 1;
-                    assert!(self.deadlines.contains(&(deadline, slot, key.clone())), "I2: {key:?}");
+                    let name = self.deadlines.get(&(deadline, slot, key.clone()));
+                    let name = *name.unwrap_or_else(|| panic!("I2: {key:?}"));
+                    sums.0 = sums.0.wrapping_add(digest_of_name(key.as_bytes(), name));
                 }
                 if let Value::Hash(fields) = &item.value {
                     assert!(fields.len() > 0, "I3: {key:?}");
@@ -418,11 +425,25 @@ impl Kv {
             return;
         }
         if let Some(before) = before {
-            self.deadlines.remove(&(before, slot, Key::new(key)));
+            let name = self.deadlines.remove(&(before, slot, Key::new(key))).unwrap_or(0);
+            self.digest = self.digest.wrapping_sub(digest_of_name(key, name));
         }
         if let Some(after) = after {
-            self.deadlines.insert((after, slot, Key::new(key)));
+            self.deadlines.insert((after, slot, Key::new(key)), 0);
         }
+    }
+
+    /// Gives the deadline of `key`, if it has one, another name.
+    pub(crate) fn name_deadline(&mut self, slot: Slot, key: &[u8], name: i64) {
+        let Some(deadline) = self.table(slot).get(key).and_then(|item| item.deadline) else { return };
+        let kept = self.deadlines.get_mut(&(deadline, slot, Key::new(key))).expect("I2: it has a deadline");
+        let before = core::mem::replace(kept, name);
+        self.digest = self.digest.wrapping_sub(digest_of_name(key, before)).wrapping_add(digest_of_name(key, name));
+    }
+
+    /// Returns the name of a deadline of `key`; 0 if it has none.
+    pub(crate) fn deadline_name(&self, slot: Slot, key: &[u8], deadline: LogTime) -> i64 {
+        self.deadlines.get(&(deadline, slot, Key::new(key))).copied().unwrap_or(0)
     }
 
     // ---- commands that work on keys of any type ----
@@ -462,17 +483,18 @@ impl Kv {
             }
         };
         if is_wanted {
-            self.put_or_end(moment, command.key, deadline);
+            self.put_or_end(moment, command, deadline);
         }
         answer.int(i64::from(is_wanted));
     }
 
-    /// Sets the deadline of a key, or ends it if that has come already.
-    pub(crate) fn put_or_end(&mut self, moment: Moment, key: &[u8], deadline: LogTime) {
+    /// Sets the deadline of the key of a command, with the name it gives, or ends the key if that has come already.
+    pub(crate) fn put_or_end(&mut self, moment: Moment, command: &Command<'_>, deadline: LogTime) {
         if deadline <= moment.time {
-            self.remove(key);
+            self.remove(command.key);
         } else {
-            self.put_deadline(key, Some(deadline));
+            self.put_deadline(command.key, Some(deadline));
+            self.name_deadline(slot_of(command.key), command.key, command.number);
         }
     }
 
@@ -490,6 +512,14 @@ impl Kv {
             Some(None) => -1,
             Some(Some(deadline)) => i64::try_from(deadline.0.saturating_sub(moment.time.0)).unwrap_or(i64::MAX),
         }
+    }
+
+    fn expire_time(&self, moment: Moment, key: &[u8], answer: &mut AnswerSink<'_>) {
+        let remaining = self.time_to_live(moment, key);
+        let Some(deadline) = self.item(key).and_then(|item| item.deadline) else { return answer.int(remaining) };
+        answer.array(2);
+        answer.int(remaining);
+        answer.int(self.deadline_name(slot_of(key), key, deadline));
     }
 
     /// Answers the slot and the cursor to go on from, and some keys; slot 0 behind the last slot of the group, where the
@@ -617,6 +647,17 @@ fn digest_of(item: &Item) -> u64 {
     };
     let deadline = item.deadline.map_or(0, |deadline| deadline.0);
     mix(mix(item.key_digest, content), deadline)
+}
+
+/// Returns what the name of a key's deadline adds to the digest of the group: nothing if there is none.
+fn digest_of_name(key: &[u8], name: i64) -> u64 {
+    if name == 0 {
+        return 0;
+    }
+    let mut words = [0; 16];
+    words[..8].copy_from_slice(&rapidhash_v3_seeded(key, &DIGEST_SECRETS).to_le_bytes());
+    words[8..].copy_from_slice(&name.to_le_bytes());
+    rapidhash_v3_seeded(&words, &DIGEST_SECRETS)
 }
 
 /// Returns what one field of a hash adds to the digest of the hash.

@@ -86,7 +86,8 @@ impl SnapshotCursor {
             };
             let mut last = None;
             for (key, item) in rest {
-                push_key(out, key.as_bytes(), item);
+                let name = item.deadline.map_or(0, |deadline| kv.deadline_name(slot, key.as_bytes(), deadline));
+                push_key(out, key.as_bytes(), item, name);
                 last = Some(key);
                 if out.len() - start >= wanted_bytes {
                     break;
@@ -103,9 +104,10 @@ impl SnapshotCursor {
     }
 }
 
-fn push_key(out: &mut Vec<u8>, key: &[u8], item: &Item) {
+fn push_key(out: &mut Vec<u8>, key: &[u8], item: &Item, deadline_name: i64) {
     push_item(out, key);
     out.extend_from_slice(&item.deadline.map_or(0, |deadline| deadline.0).to_le_bytes());
+    out.extend_from_slice(&deadline_name.to_le_bytes());
     match &item.value {
         Value::Text(text) => {
             out.push(TEXT);
@@ -147,6 +149,7 @@ impl Kv {
     fn install_key<'a>(&mut self, chunk: &'a [u8]) -> Option<Result<&'a [u8], InstallError>> {
         let (key, rest) = split_item(chunk)?;
         let (deadline, rest) = rest.split_first_chunk::<8>()?;
+        let (name, rest) = rest.split_first_chunk::<8>()?;
         let (&tag, rest) = rest.split_first()?;
         let deadline = Some(LogTime(u64::from_le_bytes(*deadline))).filter(|deadline| deadline.0 != 0);
         let (value, rest) = match tag {
@@ -178,6 +181,7 @@ impl Kv {
         }
         *self.coverage_mut() = Coverage::Through(Some((slot, Key::new(key))));
         self.insert(key, value, deadline);
+        self.name_deadline(slot, key, i64::from_le_bytes(*name));
         Some(Ok(rest))
     }
 }

@@ -161,6 +161,9 @@ pub(super) fn set(kv: &mut Kv, slot: Slot, moment: Moment, command: &Command<'_>
         kv.remove(command.key);
     } else {
         kv.put_text_in(slot, command.key, command.value, deadline);
+        if command.flags.has(Flags::TTL) {
+            kv.name_deadline(slot, command.key, command.number);
+        }
     }
     if !wants_old {
         answer.ok();
@@ -278,7 +281,7 @@ pub(super) fn get_expire(kv: &mut Kv, moment: Moment, command: &Command<'_>, ans
     let is_string = matches!(item, Some(Item { value: Value::Text(_) | Value::Integer(_), .. }));
     answer_text(item, answer);
     if is_string && command.flags.has(Flags::TTL) {
-        kv.put_or_end(moment, command.key, deadline_after(moment, command.time));
+        kv.put_or_end(moment, command, deadline_after(moment, command.time));
     } else if is_string {
         kv.put_deadline(command.key, None);
     }

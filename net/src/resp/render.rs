@@ -34,7 +34,7 @@ pub enum Shape {
     SetIfAbsent,
     /// A time to live.
     Remaining(TimeUnit),
-    /// The end of a time to live, since the Unix epoch.
+    /// The end of a time to live, since the Unix epoch: the answer to an `Op::ExpireTime`.
     Deadline(TimeUnit),
     /// The sum of numbers.
     Sum,
@@ -255,10 +255,7 @@ fn write_good<B: ReplyBuffer + ?Sized>(
             let remaining = remaining(answers.one()?)?;
             out.integer(remaining.map_or_else(|code| code, |ns| in_unit(ns / MILLISECOND_NS, unit)));
         }
-        Shape::Deadline(unit) => {
-            let remaining = remaining(answers.one()?)?;
-            out.integer(remaining.map_or_else(|code| code, |ns| deadline(ns, wall_now_ns, unit)));
-        }
+        Shape::Deadline(unit) => out.integer(deadline(answers.one()?, wall_now_ns, unit)?),
         Shape::Sum => out.integer(answers.sum()?),
         Shape::List => {
             out.array(answers.member_count()?);
@@ -281,11 +278,22 @@ fn remaining(answer: Answer<'_>) -> Result<Result<u64, i64>, Malformed> {
     }
 }
 
-/// Returns when a time to live that is left now ends. The leader's clock and ours were read at different moments, so the
-/// nearest millisecond is more often the one that was set than the one below.
-fn deadline(remaining_ns: u64, wall_now_ns: u64, unit: TimeUnit) -> i64 {
-    let ns = wall_now_ns.saturating_add(remaining_ns);
-    in_unit(ns.saturating_add(MILLISECOND_NS / 2) / MILLISECOND_NS, unit)
+/// Returns when a time to live ends, or the number that stands for none: as it was named when it was set. If it was not, as
+/// by a native client that said nothing of it, it is what is left from now on; the leader's clock and ours were read at
+/// different moments, so the nearest millisecond is more often the right one than the one below.
+fn deadline(answer: Answer<'_>, wall_now_ns: u64, unit: TimeUnit) -> Result<i64, Malformed> {
+    let Answer::Array { count: 2, rest } = answer else {
+        return remaining(answer)?.err().ok_or(Malformed);
+    };
+    let (left, rest) = Answer::read(rest).ok_or(Malformed)?;
+    let (Ok(left_ns), Some((Answer::Int(name), _))) = (remaining(left)?, Answer::read(rest)) else {
+        return Err(Malformed);
+    };
+    let milliseconds = match u64::try_from(name) {
+        Ok(name @ 1..) => name / MILLISECOND_NS,
+        Ok(0) | Err(_) => wall_now_ns.saturating_add(left_ns).saturating_add(MILLISECOND_NS / 2) / MILLISECOND_NS,
+    };
+    Ok(in_unit(milliseconds, unit))
 }
 
 fn in_unit(milliseconds: u64, unit: TimeUnit) -> i64 {

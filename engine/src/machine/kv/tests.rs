@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::super::answer::Answer;
@@ -119,6 +121,41 @@ fn a_deadline_named_twice_is_neither_later_nor_earlier() {
     ] {
         assert_answer(&apply(&mut kv, 0, expire(flags, time)), Answer::Int(is_wanted));
     }
+}
+
+#[test]
+fn a_deadline_keeps_the_name_it_was_given() {
+    let mut kv = empty();
+    let expire_time = |kv: &Kv| {
+        let bytes = read(kv, 3, Command::new(Op::ExpireTime, b"k"));
+        assert!(Answer::check(&bytes));
+        match Answer::read(&bytes) {
+            Some((Answer::Array { count: 2, rest }, _)) => {
+                let (Some((Answer::Int(left), rest)), true) = (Answer::read(rest), rest.len() == 18) else { panic!() };
+                let Some((Answer::Int(name), _)) = Answer::read(rest) else { panic!() };
+                (left, name)
+            }
+            Some((Answer::Int(code), _)) => (code, 0),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(expire_time(&kv), (-2, 0));
+    apply(&mut kv, 3, Command { flags: Flags::TTL, time: 50, number: 1_700, ..set(b"k", b"1") });
+    assert_eq!(expire_time(&kv), (50, 1_700));
+    let digest = kv.digest();
+    // The same deadline under another name is another state.
+    apply(&mut kv, 3, Command { flags: Flags::TTL, time: 50, number: 1_701, ..set(b"k", b"1") });
+    assert_eq!(expire_time(&kv), (50, 1_701));
+    assert_ne!(kv.digest(), digest);
+    // It stays with the deadline, whatever becomes of the value.
+    apply(&mut kv, 4, Command { number: 1, ..Command::new(Op::Increment, b"k") });
+    apply(&mut kv, 4, Command { flags: Flags::KEEP_TTL, number: 9, ..set(b"k", b"2") });
+    assert_eq!(expire_time(&kv), (50, 1_701));
+    apply(&mut kv, 4, Command { flags: Flags::TTL, time: 60, ..Command::new(Op::GetExpire, b"k") });
+    assert_eq!(expire_time(&kv), (61, 0), "a new deadline that was given no name");
+    apply(&mut kv, 4, Command::new(Op::Persist, b"k"));
+    assert_eq!(expire_time(&kv), (-1, 0));
+    kv.check();
 }
 
 #[test]

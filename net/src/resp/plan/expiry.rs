@@ -34,6 +34,14 @@ impl TimeForm {
         }
     }
 
+    /// Returns when a time of this form is over, in nanoseconds since the Unix epoch by this node's clock.
+    pub(super) fn end(self, time: i64, request: &Request<'_>) -> i64 {
+        match self.flag {
+            Flags::TTL => i64::try_from(request.context.wall_now_ns).unwrap_or(i64::MAX).saturating_add(time),
+            _ => time,
+        }
+    }
+
     /// Reads a time that has to be positive; returns nanoseconds.
     pub(super) fn read_positive(self, text: &[u8], request: &Request<'_>) -> Result<i64, PlanError> {
         let value = integer(text)?;

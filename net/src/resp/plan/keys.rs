@@ -53,7 +53,8 @@ pub(super) fn expire_at_milliseconds(request: &Request<'_>, parts: &mut Parts) -
 fn expire_in(form: TimeForm, request: &Request<'_>, parts: &mut Parts) -> Result<Plan, PlanError> {
     let conditions = expire_conditions(request)?;
     let time = form.read_any(request.arg(2), request)?;
-    let command = Command { flags: conditions.with(form.flag), time, ..request.command(Op::Expire) };
+    let (flags, number) = (conditions.with(form.flag), form.end(time, request));
+    let command = Command { flags, time, number, ..request.command(Op::Expire) };
     request.one(command, Shape::Reply, parts)
 }
 
@@ -84,11 +85,11 @@ pub(super) fn remaining_milliseconds(request: &Request<'_>, parts: &mut Parts) -
 }
 
 pub(super) fn deadline_seconds(request: &Request<'_>, parts: &mut Parts) -> Result<Plan, PlanError> {
-    request.one(request.command(Op::TimeToLive), Shape::Deadline(TimeUnit::Seconds), parts)
+    request.one(request.command(Op::ExpireTime), Shape::Deadline(TimeUnit::Seconds), parts)
 }
 
 pub(super) fn deadline_milliseconds(request: &Request<'_>, parts: &mut Parts) -> Result<Plan, PlanError> {
-    request.one(request.command(Op::TimeToLive), Shape::Deadline(TimeUnit::Milliseconds), parts)
+    request.one(request.command(Op::ExpireTime), Shape::Deadline(TimeUnit::Milliseconds), parts)
 }
 
 pub(super) fn persist(request: &Request<'_>, parts: &mut Parts) -> Result<Plan, PlanError> {

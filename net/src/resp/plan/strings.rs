@@ -16,9 +16,9 @@ pub(super) fn get(request: &Request<'_>, parts: &mut Parts) -> Result<Plan, Plan
 
 pub(super) fn set(request: &Request<'_>, parts: &mut Parts) -> Result<Plan, PlanError> {
     let options = SetOptions::read(request)?;
-    let (flags, time) = options.expiry.resolve(request)?;
-    let flags = flags.with(options.flags);
-    parts.push(slot_of(request.key()), &Command { flags, time, value: request.arg(2), ..request.command(Op::Set) });
+    let command = options.expiry.put_into(request.command(Op::Set), request)?;
+    let command = Command { flags: command.flags.with(options.flags), value: request.arg(2), ..command };
+    parts.push(slot_of(command.key), &command);
     Ok(Plan::Parts { level: options.level, shape: Shape::Reply })
 }
 
@@ -37,7 +37,8 @@ pub(super) fn set_for_milliseconds(request: &Request<'_>, parts: &mut Parts) -> 
 
 fn set_for(form: TimeForm, request: &Request<'_>, parts: &mut Parts) -> Result<Plan, PlanError> {
     let time = form.read_positive(request.arg(2), request)?;
-    let command = Command { flags: form.flag, time, value: request.arg(3), ..request.command(Op::Set) };
+    let number = form.end(time, request);
+    let command = Command { flags: form.flag, time, number, value: request.arg(3), ..request.command(Op::Set) };
     request.one(command, Shape::Reply, parts)
 }
 
@@ -65,8 +66,8 @@ pub(super) fn get_expire(request: &Request<'_>, parts: &mut Parts) -> Result<Pla
     if expiry == Expiry::None {
         return get(request, parts);
     }
-    let (flags, time) = expiry.resolve(request)?;
-    request.one(Command { flags, time, ..request.command(Op::GetExpire) }, Shape::Reply, parts)
+    let command = expiry.put_into(request.command(Op::GetExpire), request)?;
+    request.one(command, Shape::Reply, parts)
 }
 
 pub(super) fn get_range(request: &Request<'_>, parts: &mut Parts) -> Result<Plan, PlanError> {
@@ -167,12 +168,15 @@ impl<'a> Expiry<'a> {
         if is_compatible { Ok(next) } else { Err(PlanError::Syntax) }
     }
 
-    /// Returns the flags and the time of a command with this expiry.
-    fn resolve(self, request: &Request<'_>) -> Result<(Flags, i64), PlanError> {
+    /// Returns a command without options with this expiry.
+    fn put_into<'c>(self, command: Command<'c>, request: &Request<'_>) -> Result<Command<'c>, PlanError> {
         match self {
-            Self::None | Self::Persist => Ok((Flags::default(), 0)),
-            Self::Keep => Ok((Flags::KEEP_TTL, 0)),
-            Self::At(form, text) => Ok((form.flag, form.read_positive(text, request)?)),
+            Self::None | Self::Persist => Ok(command),
+            Self::Keep => Ok(Command { flags: Flags::KEEP_TTL, ..command }),
+            Self::At(form, text) => {
+                let time = form.read_positive(text, request)?;
+                Ok(Command { flags: form.flag, time, number: form.end(time, request), ..command })
+            }
         }
     }
 }

@@ -58,6 +58,16 @@ fn value(op: Op, value: &[u8]) -> Command<'_> {
     Command { value, ..Command::new(op, b"k") }
 }
 
+/// With a time to live, and when that ends by the clock of the node that was asked.
+fn expiring(flags: Options, time: i64, command: Command<'_>) -> Command<'_> {
+    let number = match flags {
+        _ if flags.has(Options::TTL) => (NOW_S * S).saturating_add(time),
+        _ if flags.has(Options::ABSOLUTE) => time,
+        _ => 0,
+    };
+    Command { flags, time, number, ..command }
+}
+
 #[test]
 fn reads_of_one_key_are_planned() {
     let reply = Shape::Reply;
@@ -67,8 +77,8 @@ fn reads_of_one_key_are_planned() {
     check("TYPE k", reply, key(Op::Type));
     check("TTL k", Shape::Remaining(TimeUnit::Seconds), key(Op::TimeToLive));
     check("PTTL k", Shape::Remaining(TimeUnit::Milliseconds), key(Op::TimeToLive));
-    check("EXPIRETIME k", Shape::Deadline(TimeUnit::Seconds), key(Op::TimeToLive));
-    check("PEXPIRETIME k", Shape::Deadline(TimeUnit::Milliseconds), key(Op::TimeToLive));
+    check("EXPIRETIME k", Shape::Deadline(TimeUnit::Seconds), key(Op::ExpireTime));
+    check("PEXPIRETIME k", Shape::Deadline(TimeUnit::Milliseconds), key(Op::ExpireTime));
     check("HGET k f", reply, value(Op::HashGet, b"f"));
     check("HEXISTS k f", reply, value(Op::HashExists, b"f"));
     check("HLEN k", reply, key(Op::HashLength));
@@ -86,8 +96,8 @@ fn writes_of_one_key_are_planned() {
     check("GETDEL k", reply, key(Op::GetDelete));
     check("GETSET k v", reply, Command { flags: Options::GET, ..value(Op::Set, b"v") });
     check("SETNX k v", Shape::SetIfAbsent, Command { flags: Options::IF_ABSENT, ..value(Op::Set, b"v") });
-    check("SETEX k 10 v", reply, Command { flags: Options::TTL, time: 10 * S, ..value(Op::Set, b"v") });
-    check("PSETEX k 10 v", reply, Command { flags: Options::TTL, time: 10 * MS, ..value(Op::Set, b"v") });
+    check("SETEX k 10 v", reply, expiring(Options::TTL, 10 * S, value(Op::Set, b"v")));
+    check("PSETEX k 10 v", reply, expiring(Options::TTL, 10 * MS, value(Op::Set, b"v")));
     check("INCR k", reply, Command { number: 1, ..key(Op::Increment) });
     check("DECR k", reply, Command { number: -1, ..key(Op::Increment) });
     check("INCRBY k -7", reply, Command { number: -7, ..key(Op::Increment) });
@@ -106,7 +116,7 @@ fn writes_of_one_key_are_planned() {
 #[test]
 fn options_of_set_become_flags_and_a_time() {
     let set = |line: &str, flags: Options, time: i64| {
-        check(line, Shape::Reply, Command { flags, time, ..value(Op::Set, b"v") });
+        check(line, Shape::Reply, expiring(flags, time, value(Op::Set, b"v")));
     };
     set("SET k v", Options::default(), 0);
     set("set k v nx", Options::IF_ABSENT, 0);
@@ -125,7 +135,7 @@ fn options_of_set_become_flags_and_a_time() {
 #[test]
 fn options_of_getex_become_flags_and_a_time() {
     let get_expire = |line: &str, flags: Options, time: i64| {
-        check(line, Shape::Reply, Command { flags, time, ..key(Op::GetExpire) });
+        check(line, Shape::Reply, expiring(flags, time, key(Op::GetExpire)));
     };
     check("GETEX k", Shape::Reply, key(Op::Get));
     get_expire("GETEX k PERSIST", Options::default(), 0);
@@ -138,7 +148,7 @@ fn options_of_getex_become_flags_and_a_time() {
 #[test]
 fn expiries_of_keys_may_lie_in_the_past() {
     let expire = |line: &str, flags: Options, time: i64| {
-        check(line, Shape::Reply, Command { flags, time, ..key(Op::Expire) });
+        check(line, Shape::Reply, expiring(flags, time, key(Op::Expire)));
     };
     expire("EXPIRE k 10", Options::TTL, 10 * S);
     expire("EXPIRE k 0", Options::TTL, 0);

@@ -67,13 +67,31 @@ fn times_are_rounded_as_redis_rounds_them() {
     }
     assert_eq!(remaining(TimeUnit::Seconds, -3), BROKEN);
 
-    let deadline = |unit, ns| one(Shape::Deadline(unit), |sink| sink.int(ns));
-    assert_eq!(deadline(TimeUnit::Seconds, -2), ":-2|");
-    assert_eq!(deadline(TimeUnit::Milliseconds, -1), ":-1|");
-    assert_eq!(deadline(TimeUnit::Seconds, 10_000_020_000), ":1700000010|");
-    assert_eq!(deadline(TimeUnit::Milliseconds, 10_000_020_000), ":1700000010000|");
-    assert_eq!(deadline(TimeUnit::Milliseconds, 9_999_980_000), ":1700000010000|");
-    assert_eq!(deadline(TimeUnit::Milliseconds, i64::MAX), ":10923372036855|");
+    let none = |unit, code| one(Shape::Deadline(unit), |sink| sink.int(code));
+    assert_eq!(none(TimeUnit::Seconds, -2), ":-2|");
+    assert_eq!(none(TimeUnit::Milliseconds, -1), ":-1|");
+    assert_eq!(none(TimeUnit::Milliseconds, 7), BROKEN);
+    let deadline = |unit, ns, name| {
+        one(Shape::Deadline(unit), |sink| {
+            sink.array(2);
+            sink.int(ns);
+            sink.int(name);
+        })
+    };
+    // As it was named.
+    for left in [1, 9_000_000_000, i64::MAX] {
+        assert_eq!(deadline(TimeUnit::Seconds, left, 1_700_000_010_499_000_000), ":1700000010|");
+        assert_eq!(deadline(TimeUnit::Seconds, left, 1_700_000_010_500_000_000), ":1700000011|");
+        assert_eq!(deadline(TimeUnit::Milliseconds, left, 1_700_000_010_499_999_999), ":1700000010499|");
+    }
+    // Without a name, from now on.
+    for name in [0, -1, i64::MIN] {
+        assert_eq!(deadline(TimeUnit::Seconds, 10_000_020_000, name), ":1700000010|");
+        assert_eq!(deadline(TimeUnit::Milliseconds, 10_000_020_000, name), ":1700000010000|");
+        assert_eq!(deadline(TimeUnit::Milliseconds, 9_999_980_000, name), ":1700000010000|");
+        assert_eq!(deadline(TimeUnit::Milliseconds, i64::MAX, name), ":10923372036855|");
+    }
+    assert_eq!(deadline(TimeUnit::Seconds, -2, 5), BROKEN);
 }
 
 #[test]

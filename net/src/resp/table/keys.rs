@@ -50,12 +50,12 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
     read_of_expiry(CommandId::Expiretime, "expiretime").docs(
         "7.0.0",
         "O(1)",
-        "Returns when a key expires, in seconds since the Unix epoch.",
+        "Returns when a key expires, in seconds since the Unix epoch, as it was said when that was set.",
     ),
     read_of_expiry(CommandId::Pexpiretime, "pexpiretime").docs(
         "7.0.0",
         "O(1)",
-        "Returns when a key expires, in milliseconds since the Unix epoch.",
+        "Returns when a key expires, in milliseconds since the Unix epoch, as it was said when that was set.",
     ),
     read_of_expiry(CommandId::Ttl, "ttl")
         .docs("1.0.0", "O(1)", "Returns in how many seconds a key expires; -1 never, -2 there is no such key.")
