@@ -127,6 +127,30 @@ fn a_snapshot_that_comes_twice_takes_back_nothing_that_was_acknowledged() {
 }
 
 #[test]
+fn a_snapshot_whose_beginning_is_lost_begins_again_although_nobody_writes() {
+    let mut cluster = three();
+    cluster.isolate(C);
+    for number in 0..2000 {
+        cluster.set(b"x", number.to_string().as_bytes());
+        cluster.settle();
+    }
+    cluster.heal();
+    let is_sent = (0..100).any(|_| {
+        cluster.end_turn(A);
+        let is_sent = cluster.keep_chunk(A, C);
+        if !is_sent {
+            cluster.deliver(A, C);
+            cluster.deliver(C, A);
+        }
+        is_sent
+    });
+    assert!(is_sent, "the log no longer holds what C missed");
+    cluster.drop_messages(A, C);
+    cluster.run_for(1000);
+    assert_eq!(cluster.peek(C, b"x"), b"1999");
+}
+
+#[test]
 fn a_group_begins_although_the_log_is_full_of_what_another_has_applied() {
     let mut cluster = Cluster::start(3, 2, 3, 2, tiny());
     // The second group waits for one more node to accept its leader, B.

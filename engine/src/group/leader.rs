@@ -620,7 +620,7 @@ impl Leading<'_> {
             return;
         }
         match &self.leader.peers[peer].progress {
-            Progress::Lost => {}
+            Progress::Lost | Progress::Snapshot(_) => {}
             Progress::Probe { next, is_sent } => {
                 let (next, is_sent) = (*next, *is_sent);
                 if !is_sent {
@@ -633,7 +633,10 @@ impl Leading<'_> {
                     self.send_empty(shared, now, position, peer);
                 }
             }
-            Progress::Snapshot(_) => self.send_snapshot(shared, now, position, peer, to),
+        }
+        // It may have begun just now: nothing else may happen in this group that would send it.
+        if let Progress::Snapshot(_) = self.leader.peers[peer].progress {
+            self.send_snapshot(shared, now, position, peer, to);
         }
     }
 
