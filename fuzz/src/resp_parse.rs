@@ -6,7 +6,8 @@
 //! 3. What we refuse, it refuses too, except where we are stricter on purpose: anything but strings in the array, more than one
 //!    spelling of a length, a terminator that is not CR LF, and our limits. All four mean that the frame, written again in the one
 //!    canonical way, is not what was sent, or is too large.
-//! 4. Every accepted request, written as an array, parses to itself; looking it up never panics; its rejection is one line.
+//! 4. Before authentication the same requests are found, up to the first that is too large for a stranger.
+//! 5. Every accepted request, written as an array, parses to itself; looking it up never panics; its rejection is one line.
 
 use quorate::resp::{Args, Encoder, Limits, Parsed, Parser, Protocol, ReplyBuffer, Trust, table};
 use redis_protocol::resp2::{decode::decode, types::OwnedFrame};
@@ -18,9 +19,15 @@ use redis_protocol::resp2::{decode::decode, types::OwnedFrame};
 pub fn check(data: &[u8]) {
     let Some((&piece, stream)) = data.split_first() else { return };
     let stream = &stream[..stream.len().min(STREAM_BYTES_MAX)];
-    let whole = run(stream, stream.len().max(1));
-    assert_eq!(whole, run(stream, usize::from(piece) + 1), "cut into pieces of {}", usize::from(piece) + 1);
-    assert_eq!(whole, run(stream, 1), "cut into single bytes");
+    let whole = run(stream, stream.len().max(1), Trust::Authenticated);
+    let piece = usize::from(piece) + 1;
+    assert_eq!(whole, run(stream, piece, Trust::Authenticated), "cut into pieces of {piece}");
+    assert_eq!(whole, run(stream, 1, Trust::Authenticated), "cut into single bytes");
+
+    let strict = run(stream, piece, Trust::Unauthenticated);
+    let is_cut_short = strict.len() <= whole.len() && matches!(strict.last(), Some(Event::Error { .. }));
+    let same = if is_cut_short { strict.len() - 1 } else { whole.len() };
+    assert_eq!(strict[..same], whole[..same], "found before authentication");
 
     let mut at = 0;
     for event in &whole {
@@ -47,14 +54,14 @@ impl Event {
 }
 
 /// Feeds the stream in pieces, as a connection does; returns what came out until an error or the end.
-fn run(stream: &[u8], piece: usize) -> Vec<Event> {
+fn run(stream: &[u8], piece: usize, trust: Trust) -> Vec<Event> {
     let mut parser = Parser::new(LIMITS);
     let mut events = Vec::new();
     let (mut start, mut dropped) = (0, 0);
     for end in (0..stream.len()).step_by(piece).map(|end| (end + piece).min(stream.len())) {
         loop {
             let bytes = &stream[start..end];
-            match parser.parse(bytes, Trust::Authenticated) {
+            match parser.parse(bytes, trust) {
                 Parsed::Incomplete { consumed, wanted } => {
                     assert!(wanted > 0);
                     start += consumed;
@@ -84,7 +91,7 @@ fn run(stream: &[u8], piece: usize) -> Vec<Event> {
     events
 }
 
-/// Check 4.
+/// Check 5.
 fn check_request(args: Args<'_>) {
     if args.is_empty() {
         return;

@@ -1,7 +1,8 @@
 //! Frames of the native protocol out of any bytes.
 //!
-//! The first byte chooses the stage of the connection and whether checksums are made right first, so that what lies
-//! behind them is reached; the second the size of the pieces. Checked for all other bytes, as a stream:
+//! The first byte chooses the stage of the connection and, by its highest bit, whether checksums stay as they are: mostly
+//! they are made right first, so that what lies behind them is reached. The second is the size of the pieces. Checked for
+//! all other bytes, as a stream:
 //! 1. The frames found, and whether the stream is refused, do not depend on how it was cut into pieces.
 //! 2. Each frame is canonical: written again it gives the bytes it was read from.
 //! 3. Decoding one frame says the same as reading a stream.
@@ -16,7 +17,7 @@ pub fn check(data: &[u8]) {
     let [choice, piece, stream @ ..] = data else { return };
     let mut stream = stream[..stream.len().min(STREAM_BYTES_MAX)].to_vec();
     let stage = STAGES[usize::from(*choice & 0x7F) % STAGES.len()];
-    if choice & 0x80 != 0 {
+    if choice & 0x80 == 0 {
         repair(&mut stream);
     }
     let whole = run(&stream, stage, stream.len().max(1));

@@ -32,7 +32,7 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
                 let at = 2 + at.index(data.len() - 2);
                 data[at] = byte;
             }
-            data[0] = (data[0] & 0x7F) | if is_repaired { 0x80 } else { 0 };
+            data[0] = (data[0] & 0x7F) | if is_repaired { 0 } else { 0x80 };
             data[1] = piece;
             data
         },

@@ -659,7 +659,7 @@ const WORDS: &str = "a b {t}a {t}b h f g 0 1 -1 10 1.5 9223372036854775807 NX XX
     1700000001 1700000001000 MATCH COUNT TYPE string hash * a? ASYNC";
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 5 } else { 1_000 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 5 } else { ProptestConfig::default().cases.max(1_000) }))]
 
     #[test]
     fn any_requests_get_one_whole_reply_each_and_never_a_broken_answer(

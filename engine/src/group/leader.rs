@@ -459,7 +459,9 @@ impl Leading<'_> {
         }
         peer.heard = now;
         match ack.progress {
-            ChunkProgress::Received { sequence } => send.acked = send.acked.max(sequence + 1).min(send.sent),
+            ChunkProgress::Received { sequence } => {
+                send.acked = send.acked.max(sequence.saturating_add(1)).min(send.sent)
+            }
             ChunkProgress::Installed { matched } if send.is_complete && matched <= last => {
                 peer.progress = Progress::Replicate { next: send.next };
                 // Not an answer to an append: it echoes nothing.

@@ -283,8 +283,6 @@ fn write() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-
     /// Whatever is written while a snapshot is under way, whatever the sizes of its chunks: the copy ends up equal.
     #[test]
     fn a_snapshot_converges_while_writes_go_on(

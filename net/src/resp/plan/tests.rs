@@ -486,7 +486,7 @@ fn request(name: &str, args: &[Vec<u8>]) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 20 } else { 20_000 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 20 } else { ProptestConfig::default().cases.max(20_000) }))]
 
     #[test]
     fn no_arguments_panic_and_every_part_is_a_command(

@@ -301,7 +301,7 @@ fn hostile_answers() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 20 } else { 4_000 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 20 } else { ProptestConfig::default().cases.max(4_000) }))]
 
     #[test]
     fn whatever_comes_back_one_whole_reply_is_written(
