@@ -19,7 +19,7 @@
 //! True time in nanoseconds, from 0. A node's clock shows `start + elapsed × (1 + rate)`.
 //!
 //! # Bounds
-//! A run ends after its chaos and [`HEALED_NS`] at the latest.
+//! A run ends 20 s after its chaos at the latest.
 
 mod client;
 mod faults;
