@@ -1,10 +1,12 @@
 //! One group on one node: a replica, its role in the group's epoch, and the requests that wait for it.
 //!
-//! This file routes; what a leader does is in `leader`, what it refuses in `admission`, what a follower does in `follower`.
+//! This file routes; what a leader does is in `leader`, what it refuses in `admission`, what it sends in `sending`, what a
+//! follower does in `follower`.
 
 mod admission;
 mod follower;
 mod leader;
+mod sending;
 mod status;
 
 use crate::config::{GroupConfig, Settings};
