@@ -298,12 +298,12 @@ proptest! {
             let command = Command::check(bytes).expect("generated well");
             for kv in kvs {
                 kv.apply(at(time), &command, &mut AnswerSink::discard());
-                kv.check();
             }
         };
         for bytes in &before {
             run(&mut [&mut source], bytes);
         }
+        source.check();
         let mut copy = Kv::uncovered(source.slots());
         let mut cursor = SnapshotCursor::start();
         let mut during = during.iter();
@@ -322,6 +322,8 @@ proptest! {
         for bytes in during {
             run(&mut [&mut source, &mut copy], bytes);
         }
+        source.check();
+        copy.check();
         prop_assert_eq!(copy.digest(), source.digest());
         prop_assert_eq!(copy.used_bytes(), source.used_bytes());
         prop_assert_eq!(copy.next_deadline(), source.next_deadline());
