@@ -18,6 +18,8 @@ pub const CLOCK_DRIFT_PPM: u64 = 20_000;
 pub const UNCOMMITTED_SHARE: usize = 8;
 /// What an entry has around its key and value at most: header, head of the command, padding.
 pub const ENTRY_OVERHEAD_BYTES: usize = 256;
+/// What an answer has around one value at most.
+pub const ANSWER_OVERHEAD_BYTES: usize = 16;
 /// Deadlines of keys that one group handles in one turn; the rest comes in the next one.
 pub const EXPIRIES_PER_TURN: usize = 128;
 
@@ -37,6 +39,8 @@ pub struct Config {
     /// Largest string or field of a hash, in bytes, as written or as it becomes. Numbers that the state machine computes are
     /// at most 327 bytes long and not limited further; how many fields a hash has is limited by memory only.
     pub value_bytes_max: usize,
+    /// Longest answer to a read, in bytes: it is built in memory as a whole. Not less than the largest value takes.
+    pub answer_bytes_max: usize,
     /// Most requests that wait on this CPU at one time.
     pub waiters_max: usize,
     /// Most bytes of entries in flight to one peer for one group.
@@ -65,6 +69,7 @@ impl Default for Config {
             memory_bytes_max: 4 << 30,
             key_bytes_max: 64 << 10,
             value_bytes_max: 1 << 20,
+            answer_bytes_max: 128 << 20,
             waiters_max: 1 << 17,
             window_bytes: 4 << 20,
             append_bytes_max: 256 << 10,
@@ -139,6 +144,7 @@ impl Config {
         check("key_bytes_max", self.key_bytes_max, 1, (share / 2).min(1 << 20))?;
         let value_max = share.saturating_sub(self.key_bytes_max + ENTRY_OVERHEAD_BYTES).min(VALUE_BYTES_MAX);
         check("value_bytes_max", self.value_bytes_max, 1, value_max)?;
+        check("answer_bytes_max", self.answer_bytes_max, self.value_bytes_max + ANSWER_OVERHEAD_BYTES, 1 << 31)?;
         check("waiters_max", self.waiters_max, 1, 1 << 24)?;
         check("window_bytes", self.window_bytes, 256, 1 << 30)?;
         check("append_bytes_max", self.append_bytes_max, 256, 1 << 20)?;

@@ -191,3 +191,44 @@ fn a_range_is_limited_by_its_end() {
     cluster.settle();
     assert_eq!(cluster.answer(nothing), Answer::Int(0));
 }
+
+#[test]
+fn an_answer_longer_than_the_limit_is_an_error_that_says_what_to_do() {
+    let config =
+        Config { value_bytes_max: VALUE_MAX, answer_bytes_max: 4_000, log_bytes: 4 << 20, ..Config::default() };
+    let mut cluster = Cluster::start(3, 1, 3, 2, config);
+    cluster.settle();
+    let value = [b'v'; 1_000];
+    cluster.set(b"k", &value);
+    for field in ["a", "b", "c", "d"] {
+        cluster.submit(command(Op::HashSet, b"h", &items(&[field.as_bytes(), &value]), 0));
+    }
+    for n in 0..100 {
+        cluster.set(format!("a key that is long enough for this test {n}").as_bytes(), b"");
+    }
+    cluster.settle();
+    let text = "ERR the answer is longer than 4000 bytes (limits.output_max): ask for fewer keys or fields at a time, or walk them \
+                with SCAN or HSCAN";
+    let too_many = vec![&b"k"[..]; 5];
+    let fields = vec![&b"a"[..]; 5];
+    for command in [
+        command(Op::GetMany, b"", &items(&too_many), 0),
+        command(Op::HashGetMany, b"h", &items(&fields), 0),
+        command(Op::HashGetAll, b"h", b"", 0),
+        command(Op::HashValues, b"h", b"", 0),
+        command(Op::Keys, b"", b"", 0),
+    ] {
+        let read = cluster.submit(command);
+        cluster.settle();
+        assert_eq!(cluster.answer(read), Answer::Error(text.as_bytes()), "{command:?}");
+    }
+    for (command, count) in [
+        (command(Op::GetMany, b"", &items(&too_many[..3]), 0), 3),
+        (command(Op::HashGetMany, b"h", &items(&fields[..3]), 0), 3),
+        (command(Op::HashFields, b"h", b"", 0), 4),
+    ] {
+        let read = cluster.submit(command);
+        cluster.settle();
+        assert!(matches!(cluster.answer(read), Answer::Array { count: found, .. } if found == count), "{command:?}");
+    }
+}

@@ -304,9 +304,9 @@ impl Leading<'_> {
 
     fn answer_read(&mut self, shared: &mut Shared, now: Instant, token: Token, command: &Command<'_>) {
         let moment = Moment { time: self.leader.log_time(now) };
-        let replica = &*self.replica;
+        let (replica, bytes_max) = (&*self.replica, shared.settings.answer_bytes_max);
         shared.outputs.done(token, |out| {
-            replica.kv.read(moment, command, &mut AnswerSink::into(out));
+            AnswerSink::bounded(out, bytes_max, |answer| replica.kv.read(moment, command, answer));
             replica.applied
         });
     }

@@ -109,19 +109,37 @@ fn skip(bytes: &[u8], depth: usize) -> Option<&[u8]> {
 #[derive(Debug)]
 pub struct AnswerSink<'a> {
     out: Option<&'a mut Vec<u8>>,
+    /// How long the buffer may become, and whether it was to become longer: then nothing is written any more.
+    end_max: usize,
+    is_over: bool,
 }
 
 impl<'a> AnswerSink<'a> {
     /// Creates a sink that appends to `out`.
     #[must_use]
     pub fn into(out: &'a mut Vec<u8>) -> Self {
-        Self { out: Some(out) }
+        Self { out: Some(out), end_max: usize::MAX, is_over: false }
     }
 
     /// Creates a sink that forgets everything.
     #[must_use]
     pub fn discard() -> Self {
-        Self { out: None }
+        Self { out: None, end_max: usize::MAX, is_over: false }
+    }
+
+    /// Appends the answer that `write` gives to `out`, or an error in its place if it is longer than `bytes_max`. However
+    /// long it would be, no more than that is kept in memory.
+    pub fn bounded(out: &mut Vec<u8>, bytes_max: usize, write: impl FnOnce(&mut AnswerSink<'_>)) {
+        let start = out.len();
+        let mut sink = AnswerSink { end_max: start + bytes_max, ..AnswerSink::into(out) };
+        write(&mut sink);
+        if sink.is_over {
+            out.truncate(start);
+            AnswerSink::into(out).error(&format!(
+                "ERR the answer is longer than {bytes_max} bytes (limits.output_max): ask for fewer keys or fields at a time, \
+                 or walk them with SCAN or HSCAN"
+            ));
+        }
     }
 
     /// Answers [`Answer::Ok`].
@@ -136,7 +154,7 @@ impl<'a> AnswerSink<'a> {
 
     /// Answers a number.
     pub fn int(&mut self, number: i64) {
-        if let Some(out) = &mut self.out {
+        if let Some(out) = self.room(1 + size_of::<i64>()) {
             out.push(INT);
             out.extend_from_slice(&number.to_le_bytes());
         }
@@ -172,21 +190,29 @@ impl<'a> AnswerSink<'a> {
         self.head(MAP, count);
     }
 
+    /// Returns the buffer, if someone waits for it and it takes so many bytes more.
+    #[inline]
+    fn room(&mut self, bytes: usize) -> Option<&mut Vec<u8>> {
+        let out = self.out.as_deref_mut()?;
+        self.is_over |= out.len().saturating_add(bytes) > self.end_max;
+        (!self.is_over).then_some(out)
+    }
+
     fn tag(&mut self, tag: u8) {
-        if let Some(out) = &mut self.out {
+        if let Some(out) = self.room(1) {
             out.push(tag);
         }
     }
 
     fn text(&mut self, tag: u8, bytes: &[u8]) {
         self.head(tag, bytes.len());
-        if let Some(out) = &mut self.out {
+        if let Some(out) = self.room(bytes.len()) {
             out.extend_from_slice(bytes);
         }
     }
 
     fn head(&mut self, tag: u8, len: usize) {
-        if let Some(out) = &mut self.out {
+        if let Some(out) = self.room(1 + size_of::<u32>()) {
             let len = u32::try_from(len).expect("answers are bounded far below 4 GiB");
             out.push(tag);
             out.extend_from_slice(&len.to_le_bytes());

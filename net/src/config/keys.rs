@@ -458,7 +458,8 @@ pub const KEYS: &[Key] = &[
         ("limits", "output_max"),
         Kind::Size { min: 64 * KIB, max: 4 * GIB },
         Fallback::Text("32 MiB"),
-        "bytes queued for one client that does not read; beyond it a subscriber is closed and others are paused",
+        "bytes queued for one client that does not read; beyond it a subscriber is closed and others are paused; a single \
+         reply that is longer is refused",
     ),
     key(
         KeyId::WindowBytes,

@@ -1,5 +1,7 @@
 //! Everything of a CPU but its engine: connections, requests under way, and the ways on which things leave.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -123,6 +125,10 @@ pub(super) struct Front {
     pub(super) high_water: usize,
     /// Queued bytes above which a connection, and all of them together, take no large replies.
     reply_room: [usize; 2],
+    /// Longest reply that is put together from the answers of many, in bytes.
+    pub(super) reply_bytes_max: usize,
+    /// What all RESP connections hold back, in bytes.
+    pub(super) held_bytes: Rc<Cell<usize>>,
     /// Where sessions write.
     pub(super) reply: Vec<u8>,
     random: u64,
@@ -168,6 +174,8 @@ impl Front {
             kills_seen: 0,
             high_water: transport.send_high_bytes,
             reply_room: [transport.send_bytes_max / 2, transport.send_total_bytes_max / 2],
+            reply_bytes_max: transport.send_bytes_max,
+            held_bytes: Rc::default(),
             scratch: Vec::new(),
             counted_at: Instant(0),
         }
@@ -329,7 +337,12 @@ impl Front {
         let is_large = matches!(ending, Ending::Done { answer, .. } if answer.len() > REPLY_SMALL_BYTES);
         if is_large && self.is_crowded(underway.origin) {
             let failed = match underway.effect {
-                Effect::None => overload("the connection to whoever asked"),
+                Effect::None => Failed::never(
+                    RefusalCode::Overload,
+                    [1000, 0],
+                    "OVERLOAD 1000 retry after so many microseconds, or ask for less at a time: replies to whoever asked wait \
+                     to be read",
+                ),
                 Effect::Write => Failed::unknown(
                     RefusalCode::Overload,
                     "UNKNOWN the write has taken effect, but there was no room for its answer behind those not read yet",
@@ -340,15 +353,19 @@ impl Front {
         self.finish(underway.origin, ending);
     }
 
-    /// Whether so much waits to be sent to whoever asked that the rest is for small things.
+    /// Whether so much waits to be sent to whoever asked, or to all of them, that the rest is for small things. What the same
+    /// request has been answered already has a limit of its own.
     fn is_crowded(&mut self, origin: Origin) -> bool {
-        let conn = match origin {
-            Origin::Resp { conn, .. } | Origin::Native { conn, .. } => conn,
-            Origin::Cpu { .. } => return false,
-        };
-        let held = self.conns.resp_mut(conn).map_or(0, |resp| resp.replies.held_bytes());
         let [each, all] = self.reply_room;
-        self.outbox.queued_bytes(conn) + held > each || self.outbox.queued_bytes_total() > all
+        let (conn, held) = match origin {
+            Origin::Resp { conn, place, .. } => {
+                (conn, self.conns.resp_mut(conn).map_or(0, |resp| resp.replies.held_beside(place)))
+            }
+            Origin::Native { conn, .. } => (conn, 0),
+            Origin::Cpu { cpu, .. } => return self.link(cpu).large_bytes() > all,
+        };
+        let total = self.outbox.queued_bytes_total() + self.held_bytes.get();
+        self.outbox.queued_bytes(conn) + held > each || total > all
     }
 
     /// Brings an ending to whoever asked.

@@ -6,13 +6,15 @@
 //!
 //! # Bounds
 //! A ring of [`RING_BYTES`], at most [`LARGE_MAX`] long records beside it. A full ring is a value: requests are refused
-//! with `OVERLOAD`, answers wait in a list that the number of requests under way bounds.
+//! with `OVERLOAD`, answers wait in a list that the number of requests under way bounds. Large answers are refused while
+//! [`Link::large_bytes`] is above what the sender gives them.
 //!
 //! # Threads
 //! Each end of a mailbox belongs to one CPU; the doorbell is shared.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam::queue::ArrayQueue;
 use quorate_engine::ids::CpuId;
@@ -77,14 +79,23 @@ impl Bell {
 pub(crate) struct Link {
     pub(crate) cpu: CpuId,
     outgoing: Producer,
-    outgoing_large: Arc<ArrayQueue<Vec<u8>>>,
+    outgoing_large: Arc<Large>,
     /// Records that found the ring full and must not be lost.
     backlog: VecDeque<(RecordKind, Vec<u8>)>,
+    backlog_bytes: usize,
     incoming: Consumer,
-    incoming_large: Arc<ArrayQueue<Vec<u8>>>,
+    incoming_large: Arc<Large>,
     bell: Arc<Bell>,
     /// Whether something was sent since the bell was rung.
     is_unannounced: bool,
+}
+
+/// Long records in one direction.
+#[derive(Debug)]
+struct Large {
+    queue: ArrayQueue<Vec<u8>>,
+    /// How many bytes they have. Each end adds to it or takes from it what it puts in or takes out.
+    bytes: AtomicUsize,
 }
 
 /// The ring is full; nothing was sent.
@@ -96,13 +107,14 @@ impl Link {
     pub(crate) fn pair(one: CpuId, two: CpuId, bells: [&Arc<Bell>; 2]) -> (Self, Self) {
         let (to_two, from_one) = mailbox::channel(RING_BYTES);
         let (to_one, from_two) = mailbox::channel(RING_BYTES);
-        let large = || Arc::new(ArrayQueue::new(LARGE_MAX));
+        let large = || Arc::new(Large { queue: ArrayQueue::new(LARGE_MAX), bytes: AtomicUsize::new(0) });
         let (large_to_two, large_to_one) = (large(), large());
         let link = |cpu, outgoing, outgoing_large, incoming, incoming_large, bell| Self {
             cpu,
             outgoing,
             outgoing_large,
             backlog: VecDeque::new(),
+            backlog_bytes: 0,
             incoming,
             incoming_large,
             bell,
@@ -127,6 +139,7 @@ impl Link {
     /// Sends a record now or as soon as there is room: answers must not be lost.
     pub(crate) fn send(&mut self, kind: RecordKind, bytes: &[u8]) {
         if self.try_send(kind, bytes).is_err() {
+            self.backlog_bytes += bytes.len();
             self.backlog.push_back((kind, bytes.to_vec()));
         }
     }
@@ -136,12 +149,14 @@ impl Link {
         if bytes.len() + tag.len() <= self.outgoing.record_bytes_max() {
             self.outgoing.try_push(&[&tag, bytes]).map_err(|_| LinkFull)?;
         } else {
-            if self.outgoing_large.is_full() {
+            if self.outgoing_large.queue.is_full() {
                 return Err(LinkFull);
             }
             // This end is the only one that adds, so there is still room after the announcement has gone through.
             self.outgoing.try_push(&[&[RecordKind::Large as u8, kind as u8]]).map_err(|_| LinkFull)?;
-            let added = self.outgoing_large.push(bytes.to_vec());
+            // Relaxed: a tally that nothing else depends on; the other end takes away what it finds in the queue later.
+            self.outgoing_large.bytes.fetch_add(bytes.len(), Ordering::Relaxed);
+            let added = self.outgoing_large.queue.push(bytes.to_vec());
             assert!(added.is_ok(), "only this CPU adds long records, and there was room");
         }
         self.is_unannounced = true;
@@ -156,7 +171,9 @@ impl Link {
             let (tag, bytes) = record.split_first().expect("every record has a tag");
             if kind(*tag) == RecordKind::Large {
                 // The announcement is published before the record itself is added.
-                let Some(large) = self.incoming_large.pop() else { return };
+                let Some(large) = self.incoming_large.queue.pop() else { return };
+                // Relaxed: as where it was added.
+                self.incoming_large.bytes.fetch_sub(large.len(), Ordering::Relaxed);
                 into.push((kind(bytes[0]), large));
             } else {
                 let mut buffer = spare.pop().unwrap_or_default();
@@ -168,6 +185,12 @@ impl Link {
         }
     }
 
+    /// Returns how many bytes of long records the other CPU has not taken yet, and of all that wait for room.
+    pub(crate) fn large_bytes(&self) -> usize {
+        // Relaxed: a tally; a moment ago it may have been another.
+        self.backlog_bytes + self.outgoing_large.bytes.load(Ordering::Relaxed)
+    }
+
     /// Sends what waited, and rings the bell if something was sent. Once a turn.
     pub(crate) fn flush(&mut self, from: CpuId) {
         while let Some((kind, bytes)) = self.backlog.pop_front() {
@@ -175,6 +198,7 @@ impl Link {
                 self.backlog.push_front((kind, bytes));
                 break;
             }
+            self.backlog_bytes -= bytes.len();
         }
         if core::mem::take(&mut self.is_unannounced) {
             self.bell.ring(from);
@@ -222,7 +246,9 @@ mod tests {
         one.flush(CpuId(0));
         let expected =
             [(RecordKind::Frame, b"first".to_vec()), (RecordKind::Peek, large), (RecordKind::Status, Vec::new())];
+        assert_eq!(one.large_bytes(), RING_BYTES);
         assert_eq!(receive(&mut two), expected);
+        assert_eq!(one.large_bytes(), 0);
         assert!(receive(&mut one).is_empty());
     }
 
@@ -238,7 +264,9 @@ mod tests {
         // It would fit, but what waits goes first.
         assert_eq!(one.try_send(RecordKind::Frame, b"refused"), Err(LinkFull));
         assert_eq!(receive(&mut two).len(), sent);
+        assert_eq!(one.large_bytes(), record.len());
         one.flush(CpuId(0));
+        assert_eq!(one.large_bytes(), 0);
         assert_eq!(receive(&mut two), [(RecordKind::Frame, record)]);
         assert!(!one.has_backlog());
     }

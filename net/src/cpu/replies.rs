@@ -5,10 +5,15 @@
 //! other is kept until those before it have left.
 //!
 //! # Bounds
-//! The connection stops reading requests when it owes too many replies.
+//! How many replies a connection may owe decides who reads its requests (`resp`). A reply that is put together from many
+//! answers has a limit: when they come to more they are dropped, and the reply is an error. What all connections of the
+//! CPU hold back is added up, so that the whole has a limit as well (`front`).
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
+use super::ending::Ending;
 use super::requests::Effect;
 use super::server::Finish;
 
@@ -20,8 +25,8 @@ pub(super) struct Replies {
     queue: VecDeque<Reply>,
     waiting_reads: usize,
     waiting_writes: usize,
-    /// Bytes of the replies that are ready.
-    held_bytes: usize,
+    /// Bytes of the replies that are ready, and of the answers that wait for others.
+    held: Held,
     spare: Vec<Vec<u8>>,
 }
 
@@ -58,9 +63,36 @@ pub(super) enum Parts {
         missing: usize,
         /// The answers.
         answers: Vec<Vec<u8>>,
-        /// The first error among them.
+        /// How many bytes they have.
+        bytes: usize,
+        /// The first error among them; then the answers are dropped.
         error: Option<String>,
     },
+}
+
+/// Bytes that one connection holds back, counted in what all connections of the CPU do.
+#[derive(Debug, Default)]
+struct Held {
+    bytes: usize,
+    all: Rc<Cell<usize>>,
+}
+
+impl Held {
+    fn add(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.all.set(self.all.get() + bytes);
+    }
+
+    fn remove(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.all.set(self.all.get() - bytes);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.remove(self.bytes);
+    }
 }
 
 impl Parts {
@@ -69,7 +101,15 @@ impl Parts {
         if count == 1 {
             return Self::One;
         }
-        Self::Many { missing: count, answers: vec![Vec::new(); count], error: None }
+        Self::Many { missing: count, answers: vec![Vec::new(); count], bytes: 0, error: None }
+    }
+
+    /// Returns how many bytes of answers wait for others.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::One => 0,
+            Self::Many { bytes, .. } => *bytes,
+        }
     }
 }
 
@@ -78,6 +118,11 @@ const SPARE_MAX: usize = 32;
 const SPARE_BYTES_MAX: usize = 4096;
 
 impl Replies {
+    /// Creates the replies of a new connection; `all` counts what all connections hold back.
+    pub(super) fn new(all: Rc<Cell<usize>>) -> Self {
+        Self { held: Held { bytes: 0, all }, ..Self::default() }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -86,9 +131,10 @@ impl Replies {
         self.queue.len()
     }
 
-    /// Returns how many bytes wait for earlier replies.
-    pub(super) fn held_bytes(&self) -> usize {
-        self.held_bytes
+    /// Returns how many bytes wait for earlier replies, or for other answers, except those of the request at `place`.
+    pub(super) fn held_beside(&mut self, place: u64) -> usize {
+        let own = self.waiting(place).map_or(0, |waiting| waiting.parts.bytes());
+        self.held.bytes - own
     }
 
     /// Whether a read is under way.
@@ -115,7 +161,7 @@ impl Replies {
 
     /// Adds a reply that only waits for those before it.
     pub(super) fn add_ready(&mut self, reply: Vec<u8>) {
-        self.held_bytes += reply.len();
+        self.held.add(reply.len());
         self.queue.push_back(Reply::Ready(reply));
     }
 
@@ -128,6 +174,38 @@ impl Replies {
         }
     }
 
+    /// Takes the answer to part `part` of the request at `place`. Returns whether that was the last one; `None` if there is
+    /// no such request. Of answers that come to more than `bytes_max` none is kept.
+    pub(super) fn record(&mut self, place: u64, part: u32, ending: &Ending<'_>, bytes_max: usize) -> Option<bool> {
+        let position = usize::try_from(place.checked_sub(self.first)?).ok()?;
+        let Some(Reply::Waiting(waiting)) = self.queue.get_mut(position) else { return None };
+        let Parts::Many { missing, answers, bytes, error } = &mut waiting.parts else { return Some(true) };
+        *missing -= 1;
+        match ending {
+            Ending::Accepted { .. } => {}
+            Ending::Done { .. } if error.is_some() => {}
+            Ending::Done { answer, .. } if *bytes + answer.len() > bytes_max => {
+                *error = Some(format!(
+                    "ERR the reply is longer than {bytes_max} bytes (limits.output_max): ask for fewer keys at a time, or walk \
+                     them with SCAN"
+                ));
+            }
+            Ending::Done { answer, .. } => {
+                answers[part as usize].extend_from_slice(answer);
+                *bytes += answer.len();
+                self.held.add(answer.len());
+            }
+            Ending::Failed(failed) => {
+                error.get_or_insert_with(|| failed.text.clone());
+            }
+        }
+        if error.is_some() && *bytes > 0 {
+            self.held.remove(core::mem::take(bytes));
+            answers.iter_mut().for_each(|answer| *answer = Vec::new());
+        }
+        Some(*missing == 0)
+    }
+
     /// Whether `place` is the first.
     pub(super) fn is_first(&self, place: u64) -> bool {
         place == self.first
@@ -138,6 +216,7 @@ impl Replies {
         if let Some(reply) = self.queue.pop_front() {
             self.first += 1;
             if let Reply::Waiting(waiting) = reply {
+                self.held.remove(waiting.parts.bytes());
                 *self.counter(waiting.effect) -= 1;
             }
         }
@@ -152,7 +231,8 @@ impl Replies {
         if let Some(reply) = self.queue.get_mut(position)
             && let Reply::Waiting(waiting) = core::mem::replace(reply, Reply::Ready(bytes))
         {
-            self.held_bytes += len;
+            self.held.add(len);
+            self.held.remove(waiting.parts.bytes());
             *self.counter(waiting.effect) -= 1;
         }
     }
@@ -165,7 +245,7 @@ impl Replies {
         self.first += 1;
         match self.queue.pop_front() {
             Some(Reply::Ready(bytes)) => {
-                self.held_bytes -= bytes.len();
+                self.held.remove(bytes.len());
                 Some(bytes)
             }
             Some(Reply::Waiting(_)) | None => None,
@@ -190,7 +270,10 @@ impl Replies {
 
 #[cfg(test)]
 mod tests {
+    use quorate_engine::ids::LogIndex;
+
     use super::*;
+    use crate::wire::About;
 
     fn waiting(effect: Effect) -> Waiting {
         Waiting {
@@ -209,14 +292,41 @@ mod tests {
         replies.add_ready(b"three".to_vec());
         assert!(replies.is_first(one) && !replies.is_first(two));
         replies.set_ready(two, b"two".to_vec());
-        assert_eq!(replies.held_bytes(), 8);
+        assert_eq!(replies.held.bytes, 8);
         assert!(!replies.has_reads() && replies.has_writes());
         assert_eq!(replies.take_ready(), None);
         replies.pop_first();
         assert_eq!(replies.take_ready(), Some(b"two".to_vec()));
         assert_eq!(replies.take_ready(), Some(b"three".to_vec()));
         assert!(replies.is_empty() && !replies.has_writes());
-        assert_eq!(replies.held_bytes(), 0);
+        assert_eq!(replies.held.bytes, 0);
         assert!(replies.waiting(one).is_none());
+    }
+
+    #[test]
+    fn answers_that_come_to_more_than_there_is_room_for_are_dropped() {
+        let all = Rc::new(Cell::new(0));
+        let (mut replies, mut others) = (Replies::new(Rc::clone(&all)), Replies::new(Rc::clone(&all)));
+        others.add_ready(b"12345".to_vec());
+        let many = |count| Waiting { parts: Parts::of(count), ..waiting(Effect::None) };
+        let (short, long) = (replies.add(many(2)), replies.add(many(4)));
+        let done = |answer| Ending::Done { about: About::NOTHING, index: LogIndex(1), answer };
+        assert_eq!(replies.record(short, 1, &done(b"123"), 8), Some(false));
+        assert_eq!(replies.record(long, 0, &done(b"12345"), 8), Some(false));
+        assert_eq!((replies.held_beside(short), replies.held_beside(long), all.get()), (5, 3, 13));
+        // Together they come to more than 8 bytes, whatever comes then.
+        assert_eq!(replies.record(long, 1, &done(b"1234"), 8), Some(false));
+        assert_eq!((replies.held_beside(short), all.get()), (0, 8));
+        assert_eq!(replies.record(long, 3, &done(b"1"), 8), Some(false));
+        assert_eq!(replies.record(long, 2, &done(b""), 8), Some(true));
+        let Some(Waiting { parts: Parts::Many { error, .. }, .. }) = replies.waiting(long) else { panic!("it waits") };
+        let text = "ERR the reply is longer than 8 bytes (limits.output_max): ask for fewer keys at a time";
+        assert!(error.as_ref().is_some_and(|error| error.starts_with(text)), "{error:?}");
+        assert_eq!(replies.record(short, 0, &done(b"12345"), 8), Some(true));
+        replies.pop_first();
+        assert_eq!(all.get(), 5);
+        drop(others);
+        assert_eq!(all.get(), 0);
+        assert_eq!(replies.record(short, 0, &done(b"late"), 8), None);
     }
 }

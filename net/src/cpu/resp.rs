@@ -6,7 +6,10 @@
 //!
 //! # Bounds
 //! A connection that owes `limits.pipeline_max` replies, or does not read what it is sent, is not read from until that
-//! has changed. One that lets `limits.output_max` pile up (subscribers can) is closed.
+//! has changed. One that lets `limits.output_max` pile up (subscribers can) is closed. A reply longer than that is refused,
+//! and answers of kilobytes are, while a connection or all together hold back much; see `front`.
+
+use std::rc::Rc;
 
 use quorate_engine::Level;
 use quorate_engine::ids::{GroupId, LogIndex};
@@ -79,7 +82,7 @@ impl Front {
             input: Vec::new(),
             session: Some(Box::new(session)),
             protocol: Protocol::V2,
-            replies: Replies::default(),
+            replies: Replies::new(Rc::clone(&self.held_bytes)),
             is_congested: false,
             is_stalled: false,
             has_ended: false,
@@ -118,19 +121,8 @@ impl Front {
         {
             resp.last_write = Some((about.group, *index));
         }
-        let Some(waiting) = resp.replies.waiting(place) else { return };
-        if let ReplyParts::Many { missing, answers, error } = &mut waiting.parts {
-            *missing -= 1;
-            match ending {
-                Ending::Done { answer, .. } => answers[part as usize].extend_from_slice(answer),
-                Ending::Accepted { .. } => {}
-                Ending::Failed(failed) => {
-                    error.get_or_insert_with(|| failed.text.clone());
-                }
-            }
-            if *missing > 0 {
-                return;
-            }
+        if resp.replies.record(place, part, ending, self.reply_bytes_max) != Some(true) {
+            return;
         }
         let protocol = resp.protocol;
         if resp.replies.is_first(place) {

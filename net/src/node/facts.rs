@@ -179,6 +179,9 @@ impl Facts {
     }
 }
 
+/// More than a reply between nodes takes beside its answer.
+const REPLY_HEAD_BYTES: usize = 1024;
+
 /// Divides what is set for the node among its CPUs.
 fn engine_config(settings: &Settings, cpu_count: u16) -> EngineConfig {
     let limits = settings.limits();
@@ -191,6 +194,10 @@ fn engine_config(settings: &Settings, cpu_count: u16) -> EngineConfig {
         memory_bytes_max: share(settings.node().memory_bytes_max),
         key_bytes_max: limits.key_bytes_max,
         value_bytes_max: limits.value_bytes_max,
+        // One that is passed on between nodes has to fit a frame.
+        answer_bytes_max: limits
+            .output_bytes_max
+            .min(wire::BodyLimits::DEFAULT.reply_bytes_max as usize - REPLY_HEAD_BYTES),
         waiters_max: limits.waiters_len_max,
         window_bytes: usize::try_from(settings.replication().window_bytes).unwrap_or(usize::MAX),
         request_timeout: limits.request_timeout,

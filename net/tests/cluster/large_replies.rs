@@ -68,6 +68,51 @@ fn nodes_that_owe_each_other_large_replies_do_not_wait_for_each_other() {
     }
 }
 
+/// A request of a few kilobytes can ask for more than there is memory: the same keys over and over, in one slot and in many,
+/// through the CPU that has them and through another one, at the leader and elsewhere.
+#[test]
+fn a_reply_that_is_too_long_is_an_error_and_is_never_held_in_memory() {
+    for cpus in [[1, 1, 1], [2, 2, 2]] {
+        let cluster = Cluster::start(&Shape::three().cpus(&cpus).partitions(4));
+        let large = "x".repeat(1 << 20);
+        let mut resp = cluster.connect(1);
+        let names: Vec<String> = (0..6).map(|number| format!("large{number}")).collect();
+        for name in &names {
+            assert_eq!(resp.ask(&["SET", name, &large]), Reply::ok());
+            assert_eq!(resp.ask(&["HSET", &format!("{{{name}}}h"), "f", &large]), Reply::Int(1));
+        }
+        let before: Vec<u64> = (1..=3).map(|id| cluster.node(id).memory_bytes("VmHWM")).collect();
+        let mixed: Vec<&str> =
+            ["MGET"].into_iter().chain(names.iter().map(String::as_str).cycle().take(3_000)).collect();
+        let same: Vec<&str> = ["MGET"].into_iter().chain([&*names[0]; 3_000]).collect();
+        let fields: Vec<&str> = ["HMGET", "{large0}h"].into_iter().chain(["f"; 3_000]).collect();
+        for id in [1, 2, 3] {
+            let mut resp = cluster.connect(id);
+            for request in [&mixed, &same, &fields] {
+                let reply = resp.ask(request);
+                let says_what_to_do = reply.is_error("ERR") || reply.is_error("OVERLOAD");
+                assert!(says_what_to_do && reply.error().contains("ask for "), "{}", shown(&reply));
+                // What there is room for is answered, over the same connection.
+                until("ten of them at once", || match resp.ask(&request[..12]) {
+                    Reply::Array(values) => {
+                        assert!(values.iter().all(|value| *value == Reply::bulk(&large)));
+                        Some(())
+                    }
+                    reply => {
+                        assert!(reply.is_error("OVERLOAD"), "{}", shown(&reply));
+                        None
+                    }
+                });
+            }
+        }
+        for (id, before) in (1..).zip(before) {
+            let growth = cluster.node(id).memory_bytes("VmHWM") - before;
+            assert!(growth < 512 << 20, "3,000 MiB were asked for, and node {id} grew by {growth} bytes");
+        }
+        assert_no_connection_was_lost(&cluster);
+    }
+}
+
 /// Asks for 80 MiB at once, and reads it only then; what there was no room for is asked for again.
 pub(crate) fn ask_for_many(resp: &mut Resp, name: &str, large: &str) {
     let mut missing = 80;

@@ -94,6 +94,7 @@ fn config(rng: &mut Rng) -> Config {
         memory_bytes_max: 1 << rng.u8(9..24),
         key_bytes_max: 64,
         value_bytes_max: 512,
+        answer_bytes_max: 1 << 20,
         waiters_max: 1 << rng.u8(1..10),
         window_bytes: 256 << rng.u8(..8),
         append_bytes_max: 256 << rng.u8(..6),
