@@ -4,6 +4,8 @@
 //! The host passes inputs with the time at which they were received, and performs the outputs. Such a host is in this
 //! crate too, behind the feature `embed`: three replicas on two threads of one process, with a clock.
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 pub mod config;
 #[cfg(feature = "embed")]
 pub mod embed;

@@ -21,6 +21,7 @@ use super::{Leading, Request, Shared};
 pub(super) const RETRY_AFTER: Duration = Duration::from_micros(500);
 
 /// Returns the first limit that a command breaks.
+#[expect(clippy::wildcard_enum_match_arm, reason = "most commands have a key and at most one value")]
 pub(super) fn broken_limit(settings: &Settings, command: &Command<'_>) -> Option<Refusal> {
     let (key_max, value_max) = (settings.key_bytes_max, settings.value_bytes_max);
     let key = |key: &[u8]| (key.len() > key_max).then_some(Refusal::KeyTooLong { len: key.len(), max: key_max });

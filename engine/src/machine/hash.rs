@@ -161,6 +161,7 @@ pub(super) fn increment_float(kv: &mut Kv, command: &Command<'_>, answer: &mut A
 }
 
 /// Answers the reads of this family.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only the operations of this family come here")]
 pub(super) fn read(kv: &Kv, command: &Command<'_>, answer: &mut AnswerSink<'_>) {
     let fields = match fields(kv, command.key) {
         Ok(fields) => fields,

@@ -399,7 +399,11 @@ impl Sim {
             Refusal::Unavailable { .. } => self.note("a request found the group unavailable"),
             Refusal::Overload { .. } => self.note("a request found the log, the group or the waiting list full"),
             Refusal::OutOfMemory { .. } => self.note("a request found the memory full"),
-            _ => {}
+            Refusal::NotLeader { .. }
+            | Refusal::NotHere { .. }
+            | Refusal::KeyTooLong { .. }
+            | Refusal::ValueTooLarge { .. }
+            | Refusal::CommandTooLarge { .. } => {}
         }
     }
 
@@ -408,7 +412,10 @@ impl Sim {
             Notice::Learner { .. } => self.note("a learner copied a group"),
             Notice::SnapshotInstalled { .. } => self.note("a snapshot was installed"),
             Notice::Malformed { what, .. } => panic!("no replica of ours sends {what}"),
-            _ => {}
+            Notice::Founded { .. }
+            | Notice::Serving { .. }
+            | Notice::Unavailable { .. }
+            | Notice::SnapshotStarted { .. } => {}
         }
     }
 

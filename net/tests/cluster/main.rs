@@ -10,6 +10,7 @@
 mod channels;
 mod daemons;
 mod endings;
+mod five_nodes;
 mod hostile_bytes;
 mod large_replies;
 mod limits;

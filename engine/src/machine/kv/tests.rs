@@ -267,10 +267,14 @@ fn write() -> impl Strategy<Value = Vec<u8>> {
             let mut list = Vec::new();
             push_item(&mut list, if op.keys_are_items() { &name } else { b"f" });
             push_item(&mut list, if op == Op::Delete { &name } else { b"7" });
-            let value = match op {
-                Op::SetMany | Op::Delete | Op::HashSet | Op::HashDelete | Op::HashIncrementFloat => list,
-                Op::IncrementFloat => b"1.5".to_vec(),
-                _ => value,
+            let has_items =
+                [Op::SetMany, Op::Delete, Op::HashSet, Op::HashDelete, Op::HashIncrementFloat].contains(&op);
+            let value = if has_items {
+                list
+            } else if op == Op::IncrementFloat {
+                b"1.5".to_vec()
+            } else {
+                value
             };
             // Flushing every seventeenth time would leave nothing to look at.
             let op = if op == Op::Flush && key > 0 { Op::Set } else { op };

@@ -220,6 +220,8 @@ fn seen(answer: &[u8]) -> Seen {
         Answer::Nil => Seen::Nil,
         Answer::Int(number) => Seen::Number(number),
         Answer::Bulk(text) => Seen::Text(text.to_vec()),
-        other => panic!("an answer to something else: {other:?}"),
+        other @ (Answer::Word(_) | Answer::Error(_) | Answer::Array { .. } | Answer::Map { .. }) => {
+            panic!("an answer to something else: {other:?}")
+        }
     }
 }
