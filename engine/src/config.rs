@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use crate::ids::{Epoch, GroupId, NodeId};
+use crate::ids::{Epoch, GroupId, Incarnation, NodeId, ReplicaId};
 use crate::slots::{SlotMap, SlotRange};
 use crate::sync::pool::PoolSize;
 use crate::time::nanos;
@@ -59,6 +59,8 @@ pub struct Config {
     pub commit_notice: Duration,
     /// How long a peer may owe an acknowledgement before the leader probes it.
     pub probe_after: Duration,
+    /// How long the core, or a replica that is to be sealed, may owe an answer before it is asked again.
+    pub ask_again: Duration,
 }
 
 impl Default for Config {
@@ -79,6 +81,7 @@ impl Default for Config {
             read_lease: Duration::from_millis(100),
             commit_notice: Duration::from_micros(500),
             probe_after: Duration::from_millis(200),
+            ask_again: Duration::from_millis(20),
         }
     }
 }
@@ -155,6 +158,7 @@ impl Config {
         check("read_lease in µs", micros(self.read_lease), 1_000, 10_000_000)?;
         check("commit_notice in µs", micros(self.commit_notice), 0, 1_000_000)?;
         check("probe_after in µs", micros(self.probe_after), 1_000, 60_000_000)?;
+        check("ask_again in µs", micros(self.ask_again), 1_000, 60_000_000)?;
         Ok(Settings { config: self })
     }
 }
@@ -180,7 +184,7 @@ impl Settings {
     }
 }
 
-/// Who holds a group, in one epoch. Members are nodes; which incarnation of each counts is fixed when the group forms.
+/// Who holds a group, in one epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupConfig {
     /// Which group.
@@ -192,9 +196,64 @@ pub struct GroupConfig {
     /// The member that leads.
     pub leader: NodeId,
     /// All members, the leader included; ascending.
-    pub members: Vec<NodeId>,
+    pub members: Vec<Member>,
     /// How many replicas, the leader included, must hold an entry before it is committed.
     pub write_quorum: usize,
+}
+
+/// One member of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Which node.
+    pub node: NodeId,
+    /// Which of its runs. `None` where no core says it: whichever comes first when the group forms.
+    pub incarnation: Option<Incarnation>,
+}
+
+impl From<ReplicaId> for Member {
+    fn from(replica: ReplicaId) -> Self {
+        Self { node: replica.node, incarnation: Some(replica.incarnation) }
+    }
+}
+
+impl Member {
+    /// Returns the run that counts, if that is decided.
+    #[must_use]
+    pub fn replica(self) -> Option<ReplicaId> {
+        self.incarnation.map(|incarnation| ReplicaId { node: self.node, incarnation })
+    }
+}
+
+impl GroupConfig {
+    /// Whether `node` is a member, in whichever run.
+    #[must_use]
+    pub fn has_node(&self, node: NodeId) -> bool {
+        self.members.iter().any(|member| member.node == node)
+    }
+
+    /// Whether this run of a node is a member.
+    #[must_use]
+    pub fn counts(&self, replica: ReplicaId) -> bool {
+        self.members.contains(&Member::from(replica))
+    }
+
+    /// Whether the core has decided which runs of the members count.
+    #[must_use]
+    pub fn is_assigned(&self) -> bool {
+        self.members.iter().all(|member| member.incarnation.is_some())
+    }
+
+    /// Returns which run of the leader leads, if that is decided.
+    #[must_use]
+    pub fn leader_replica(&self) -> Option<ReplicaId> {
+        self.members.iter().find(|member| member.node == self.leader)?.replica()
+    }
+
+    /// Returns which run of `node` is a member, if it is one and that is decided.
+    #[must_use]
+    pub fn incarnation_of(&self, node: NodeId) -> Option<Incarnation> {
+        self.members.iter().find(|member| member.node == node)?.incarnation
+    }
 }
 
 /// The static map of a cluster: which node leads and holds which group, computed the same by everyone.
@@ -253,9 +312,9 @@ impl Placement {
     #[must_use]
     pub fn group(&self, group: GroupId) -> GroupConfig {
         let first = group.0 as usize;
-        let mut members: Vec<NodeId> =
-            (first..first + self.replicas).map(|position| self.nodes[position % self.nodes.len()]).collect();
-        members.sort_unstable();
+        let nodes = (first..first + self.replicas).map(|position| self.nodes[position % self.nodes.len()]);
+        let mut members: Vec<Member> = nodes.map(|node| Member { node, incarnation: None }).collect();
+        members.sort_unstable_by_key(|member| member.node);
         GroupConfig {
             group,
             slots: self.slots.slots_of(group),
@@ -291,6 +350,6 @@ mod tests {
         let placement = Placement::new(SlotMap::new(8).expect("in range"), nodes, 3, 2).expect("valid");
         let group = placement.group(GroupId(4));
         assert_eq!(group.leader, NodeId(5));
-        assert_eq!(group.members, [NodeId(1), NodeId(2), NodeId(5)]);
+        assert_eq!(group.members.iter().map(|member| member.node.0).collect::<Vec<_>>(), [1, 2, 5]);
     }
 }

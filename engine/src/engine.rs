@@ -23,6 +23,7 @@ use core::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::config::{GroupConfig, Settings};
+use crate::control::record::News;
 use crate::group::{Group, GroupStatus, Request, Shared, Submitted};
 #[cfg(feature = "testing")]
 use crate::ids::LogIndex;
@@ -54,6 +55,13 @@ pub enum Input<'a> {
     PeerBusy(ReplicaId),
     /// It takes bytes again.
     PeerReady(ReplicaId),
+    /// What the consistent core says about a group.
+    News {
+        /// The group.
+        group: GroupId,
+        /// What it says; older news than the last are dropped.
+        news: &'a News,
+    },
 }
 
 /// See the module.
@@ -87,6 +95,7 @@ impl Engine {
             waiter_count: 0,
             used_bytes: 0,
             reserved_bytes: 0,
+            connected: Vec::new(),
             busy: Vec::new(),
         };
         let position_count = groups.iter().map(|group| group.group.0 as usize + 1).max().unwrap_or(0);
@@ -125,6 +134,8 @@ impl Engine {
             Input::Message(envelope) => self.handle_message(now, &envelope),
             Input::PeerConnected(peer) => {
                 self.shared.busy.retain(|node| *node != peer.node);
+                self.shared.connected.retain(|known| known.node != peer.node);
+                self.shared.connected.push(peer);
                 for position in 0..self.groups.len() {
                     self.groups[position].on_peer_connected(&mut self.shared, now, peer);
                     self.mark_dirty(position);
@@ -132,6 +143,7 @@ impl Engine {
             }
             Input::PeerLost(peer) => {
                 self.shared.busy.retain(|node| *node != peer.node);
+                self.shared.connected.retain(|known| *known != peer);
                 for group in &mut self.groups {
                     group.on_peer_lost(peer.node, peer.incarnation);
                 }
@@ -148,6 +160,7 @@ impl Engine {
                     self.mark_dirty(position);
                 }
             }
+            Input::News { group, news } => self.handle_news(now, group, news),
         }
         Outputs::new(&mut self.shared.outputs, &self.groups, &self.shared.pool)
     }
@@ -301,6 +314,15 @@ impl Engine {
                 // What did not fit is not acknowledged; the leader sends it again.
                 Err(LogFull { .. }) => return,
             }
+        }
+    }
+
+    fn handle_news(&mut self, now: Instant, group: GroupId, news: &News) {
+        let Some(position) = self.position(group) else { return };
+        self.mark_dirty(position);
+        if self.groups[position].handle_news(&mut self.shared, now, news).is_err() && self.release_oldest() {
+            // If there is still no room, an alarm comes back to it.
+            while self.groups[position].on_alarm(&mut self.shared, now).is_err() && self.release_oldest() {}
         }
     }
 

@@ -1,28 +1,33 @@
 //! One group on one node: a replica, its role in the group's epoch, and the requests that wait for it.
 //!
-//! This file routes; what a leader does is in `leader`, what it refuses in `admission`, what it sends in `sending`, what a
-//! follower does in `follower`.
+//! This file routes; what a leader does is in `leader`, what it does with requests in `requests` and `admission`, what it
+//! sends in `sending`, what it asks of the core in `change`, what a candidate does in `candidate`, a follower in `follower`.
 
 mod admission;
+mod candidate;
+mod change;
 mod follower;
 mod leader;
+mod requests;
 mod sending;
 mod status;
 
 use crate::config::{GroupConfig, Settings};
+use crate::control::record::{Change, ChangeKind, News};
 use crate::ids::{Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
 use crate::log::LogFull;
 use crate::machine::answer::AnswerSink;
 use crate::machine::command::Command;
 use crate::machine::kv::Moment;
 use crate::message::{Envelope, Message};
-use crate::output::{OutputQueue, Refusal, Token};
+use crate::output::{Event, OutputQueue, Refusal, SmallMessage, Token};
 use crate::replica::Replica;
 use crate::sync::pool::Pool;
 use crate::time::Instant;
 
+use candidate::Candidate;
 use follower::Follower;
-use leader::Leader;
+use leader::{Leader, Status};
 
 pub use status::{GroupState, GroupStatus, MemberStatus, Standing};
 
@@ -39,8 +44,21 @@ pub(crate) struct Shared {
     pub(crate) used_bytes: usize,
     /// The most bytes by which what groups led here have appended and not applied can raise `used_bytes`.
     pub(crate) reserved_bytes: usize,
+    /// Peers that are connected.
+    pub(crate) connected: Vec<ReplicaId>,
     /// Peers whose connection takes no more bytes at the moment.
     pub(crate) busy: Vec<NodeId>,
+}
+
+impl Shared {
+    /// Returns which run of `node` is connected.
+    pub(crate) fn connected(&self, node: NodeId) -> Option<Incarnation> {
+        self.connected.iter().find(|peer| peer.node == node).map(|peer| peer.incarnation)
+    }
+
+    pub(crate) fn is_connected(&self, peer: ReplicaId) -> bool {
+        self.connected.contains(&peer)
+    }
 }
 
 /// How much of an acknowledgement a request waits for.
@@ -86,6 +104,14 @@ pub(crate) struct Group {
     replica: Replica,
     /// The highest epoch promised.
     promise: Epoch,
+    /// When the read leases that this replica has granted, to whichever leader, have run out on its own clock.
+    granted_until: Instant,
+    /// What the core has said last.
+    news: Option<News>,
+    /// Whether that asks for something that was not done yet.
+    has_news: bool,
+    /// The last epoch that this replica has begun to take over, or to lead: it never begins one twice.
+    begun: Epoch,
     role: Role,
     /// Whether it is on the list of groups with something to do at the end of the turn.
     is_dirty: bool,
@@ -94,19 +120,32 @@ pub(crate) struct Group {
 #[derive(Debug)]
 enum Role {
     Leader(Box<Leader>),
+    Candidate(Box<Candidate>),
     Follower(Box<Follower>),
 }
 
 impl Group {
     pub(crate) fn new(config: GroupConfig, position: usize, me: NodeId) -> Self {
         let owner = u32::try_from(position).expect("far fewer groups than 2^32");
-        let role = if config.leader == me {
+        // Where a core assigns the runs that count, its news say who leads.
+        let role = if config.leader == me && !config.is_assigned() {
             Role::Leader(Box::new(Leader::new(&config, me)))
         } else {
             Role::Follower(Box::default())
         };
         let replica = Replica::new(owner, config.slots);
-        Self { config, position, replica, promise: Epoch(0), role, is_dirty: false }
+        Self {
+            config,
+            position,
+            replica,
+            promise: Epoch(0),
+            granted_until: Instant(0),
+            news: None,
+            has_news: false,
+            begun: Epoch(0),
+            role,
+            is_dirty: false,
+        }
     }
 
     pub(crate) fn id(&self) -> GroupId {
@@ -123,10 +162,14 @@ impl Group {
     ) -> Result<Submitted, Refusal> {
         match &mut self.role {
             Role::Leader(leader) => {
-                let mut leading = Leading { config: &self.config, replica: &mut self.replica, leader };
+                let mut leading = Leading { config: &mut self.config, replica: &mut self.replica, leader };
                 leading.submit(shared, now, request)
             }
-            Role::Follower(_) => Err(Refusal::NotLeader { group: self.id(), leader: self.config.leader }),
+            Role::Candidate(_) => Err(Refusal::NotLeader { group: self.id(), leader: shared.me.node }),
+            Role::Follower(follower) => {
+                let leader = follower.leader().map_or(self.config.leader, |leader| leader.node);
+                Err(Refusal::NotLeader { group: self.id(), leader })
+            }
         }
     }
 
@@ -145,15 +188,21 @@ impl Group {
     }
 
     pub(crate) fn on_peer_connected(&mut self, shared: &mut Shared, now: Instant, peer: ReplicaId) {
-        if let Role::Leader(leader) = &mut self.role {
-            let mut leading = Leading { config: &self.config, replica: &mut self.replica, leader };
-            leading.on_peer_connected(shared, now, peer);
+        match &mut self.role {
+            Role::Leader(leader) => {
+                let mut leading = Leading { config: &mut self.config, replica: &mut self.replica, leader };
+                leading.on_peer_connected(shared, now, peer);
+            }
+            // It may be one that has not promised yet.
+            Role::Candidate(candidate) => candidate.ask_at = now,
+            Role::Follower(_) => {}
         }
     }
 
     pub(crate) fn on_peer_lost(&mut self, node: NodeId, incarnation: Incarnation) {
         match &mut self.role {
             Role::Leader(leader) => leader.on_peer_lost(node, incarnation),
+            Role::Candidate(_) => {}
             Role::Follower(follower) => follower.on_peer_lost(ReplicaId { node, incarnation }),
         }
     }
@@ -175,27 +224,130 @@ impl Group {
         now: Instant,
         envelope: &Envelope<'_>,
     ) -> Result<(), LogFull> {
-        match (&mut self.role, &envelope.message) {
-            (
-                Role::Leader(leader),
-                Message::Ack(_) | Message::Refused(_) | Message::Mismatch(_) | Message::ChunkAck(_),
-            ) => {
-                let mut leading = Leading { config: &self.config, replica: &mut self.replica, leader };
-                leading.handle_answer(shared, now, envelope);
+        let Envelope { from, epoch, .. } = *envelope;
+        match &envelope.message {
+            Message::Append(_) | Message::Chunk(_) => self.handle_from_leader(shared, now, envelope),
+            Message::Ack(_) | Message::Refused(_) | Message::Mismatch(_) | Message::ChunkAck(_) => {
+                if let Role::Leader(leader) = &mut self.role {
+                    let mut leading = Leading { config: &mut self.config, replica: &mut self.replica, leader };
+                    leading.handle_answer(shared, now, envelope);
+                }
                 Ok(())
             }
-            (Role::Follower(_), Message::Append(_) | Message::Chunk(_)) => self.handle_from_leader(shared, envelope),
-            // Answers to a leader this node is not, and appends from a leader of a group that this node leads: with a
-            // static configuration only a peer with another configuration sends these.
-            (Role::Leader(_), Message::Append(_) | Message::Chunk(_)) => {
-                self.refuse(shared, envelope);
+            // Without a core nobody takes over: only a peer with another configuration sends these.
+            _ if !self.config.is_assigned() => Ok(()),
+            Message::Seal => {
+                self.handle_seal(shared, now, from, epoch);
                 Ok(())
             }
-            (
-                Role::Follower(_),
-                Message::Ack(_) | Message::Refused(_) | Message::Mismatch(_) | Message::ChunkAck(_),
-            ) => Ok(()),
+            Message::Fetch { after } => {
+                self.handle_fetch(shared, from, epoch, *after);
+                Ok(())
+            }
+            // Answers to an earlier candidacy of this replica, or to another one of its node.
+            Message::Sealed(_) | Message::Fetched(_) | Message::Unfetchable if epoch != self.promise => Ok(()),
+            Message::Sealed(sealed) => self.handle_sealed(shared, now, from, *sealed),
+            Message::Fetched(fetched) => self.handle_fetched(shared, now, from, fetched),
+            Message::Unfetchable => {
+                self.handle_unfetchable(shared, from);
+                Ok(())
+            }
         }
+    }
+
+    /// Does what the core has decided.
+    ///
+    /// # Errors
+    /// The log has no room for the first entry of an epoch: the caller makes room and calls again, or leaves it for a moment.
+    pub(crate) fn handle_news(&mut self, shared: &mut Shared, now: Instant, news: &News) -> Result<(), LogFull> {
+        if self.news.as_ref().is_none_or(|known| known.version < news.version) {
+            (self.news, self.has_news) = (Some(news.clone()), true);
+        }
+        self.follow_news(shared, now)
+    }
+
+    /// Does what the last news ask for and was not done yet.
+    fn follow_news(&mut self, shared: &mut Shared, now: Instant) -> Result<(), LogFull> {
+        let Some(news) = self.news.clone().filter(|_| self.has_news) else { return Ok(()) };
+        let News { active, pending, .. } = &news;
+        let pending_epoch = pending.as_ref().map(|change| change.config.epoch);
+        match &mut self.role {
+            Role::Leader(leader) => {
+                let mut leading = Leading { config: &mut self.config, replica: &mut self.replica, leader };
+                let is_over = leading.follow_news(shared, now, &news, &mut self.promise)?;
+                if is_over {
+                    self.step_down(shared, None);
+                }
+            }
+            // A later change has taken its place.
+            Role::Candidate(candidate) if pending_epoch != Some(candidate.config().epoch) => {
+                self.step_down(shared, None)
+            }
+            Role::Candidate(_) => {}
+            Role::Follower(_) => self.config = active.clone(),
+        }
+        if let Some(Change { config, kind: ChangeKind::Takeover }) = pending
+            && config.leader_replica() == Some(shared.me)
+            && config.epoch > self.promise.max(self.begun)
+        {
+            self.begun = config.epoch;
+            self.start_takeover(shared, now, config, active);
+        }
+        self.begin_first(shared, now, &news)?;
+        self.has_news = false;
+        Ok(())
+    }
+
+    /// Leads the first configuration of a group, which is active from the beginning.
+    fn begin_first(&mut self, shared: &mut Shared, now: Instant, news: &News) -> Result<(), LogFull> {
+        let is_mine = news.active.leader_replica() == Some(shared.me) && self.begun < news.active.epoch;
+        if self.promise > Epoch(0) || !is_mine || self.replica.log.last() > LogIndex(0) {
+            return Ok(());
+        }
+        let mut leader = Leader::with_status(Status::Serving { view: LogIndex(1) });
+        leader.began = Some((now, crate::time::LogTime(0)));
+        self.config = news.active.clone();
+        let mut leading = Leading { config: &mut self.config, replica: &mut self.replica, leader: &mut leader };
+        leading.append_view(shared, now)?;
+        leading.set_peers(shared, now, news);
+        (self.promise, self.begun) = (news.active.epoch, news.active.epoch);
+        self.role = Role::Leader(Box::new(leader));
+        shared.outputs.notify(Event::Founded { group: self.config.group });
+        Ok(())
+    }
+
+    /// Promises an epoch to whoever leads it, or is to: nothing of a lower one is accepted, acknowledged or led any more.
+    fn promise_to(&mut self, shared: &mut Shared, epoch: Epoch, leader: ReplicaId) {
+        assert!(epoch > self.promise, "epoch {epoch} promised after {}", self.promise);
+        self.promise = epoch;
+        self.step_down(shared, Some(leader));
+    }
+
+    /// Follows from now on, whatever it was before.
+    fn step_down(&mut self, shared: &mut Shared, leader: Option<ReplicaId>) {
+        match &mut self.role {
+            Role::Leader(deposed) => {
+                shared.outputs.notify(Event::Deposed { group: self.config.group, epoch: self.config.epoch });
+                let known = leader.map_or(self.config.leader, |leader| leader.node);
+                deposed.end_all(shared, &self.replica, self.config.group, known);
+                self.role = Role::Follower(Box::new(Follower::of(leader)));
+            }
+            Role::Candidate(_) => self.role = Role::Follower(Box::new(Follower::of(leader))),
+            Role::Follower(follower) => {
+                if follower.leader() != leader {
+                    follower.drop_install(shared);
+                }
+                follower.follow(leader);
+            }
+        }
+        if let Some(news) = &self.news {
+            self.config = news.active.clone();
+        }
+    }
+
+    /// Whether this replica has promised `epoch` to `from`, and does not lead itself.
+    fn follows(&self, from: ReplicaId, epoch: Epoch) -> bool {
+        epoch == self.promise && matches!(&self.role, Role::Follower(follower) if follower.leader() == Some(from))
     }
 
     /// Sends what a peer waits for and what depends on nothing else: acknowledgements.
@@ -210,8 +362,12 @@ impl Group {
         self.is_dirty = false;
         match &mut self.role {
             Role::Leader(leader) => {
-                let mut leading = Leading { config: &self.config, replica: &mut self.replica, leader };
+                let mut leading = Leading { config: &mut self.config, replica: &mut self.replica, leader };
                 leading.end_turn(shared, now, self.position);
+            }
+            Role::Candidate(_) => {
+                // Appending its first entry may have found no room.
+                let _ = self.on_candidate_alarm(shared, now);
             }
             Role::Follower(_) => {
                 self.flush(shared);
@@ -238,11 +394,13 @@ impl Group {
     pub(crate) fn on_alarm(&mut self, shared: &mut Shared, now: Instant) -> Result<(), LogFull> {
         match &mut self.role {
             Role::Leader(leader) => {
-                let mut leading = Leading { config: &self.config, replica: &mut self.replica, leader };
-                leading.on_alarm(shared, now)
+                let mut leading = Leading { config: &mut self.config, replica: &mut self.replica, leader };
+                leading.on_alarm(shared, now)?;
             }
-            Role::Follower(_) => Ok(()),
+            Role::Candidate(_) => self.on_candidate_alarm(shared, now)?,
+            Role::Follower(_) => {}
         }
+        self.follow_news(shared, now)
     }
 
     // ---- queries ----
@@ -251,6 +409,7 @@ impl Group {
     pub(crate) fn next_alarm(&self, settings: &Settings) -> Option<Instant> {
         match &self.role {
             Role::Leader(leader) => leader.next_alarm(&self.replica, settings),
+            Role::Candidate(candidate) => Some(candidate.ask_at),
             Role::Follower(_) => None,
         }
     }
@@ -287,7 +446,7 @@ impl Group {
     fn installing(&self) -> Option<&Replica> {
         match &self.role {
             Role::Follower(follower) => follower.installing(),
-            Role::Leader(_) => None,
+            Role::Leader(_) | Role::Candidate(_) => None,
         }
     }
 
@@ -306,7 +465,7 @@ impl Group {
     pub(crate) fn reserved_bytes(&self) -> usize {
         match &self.role {
             Role::Leader(leader) => leader.reserved_bytes(),
-            Role::Follower(_) => 0,
+            Role::Candidate(_) | Role::Follower(_) => 0,
         }
     }
 
@@ -325,20 +484,19 @@ impl Group {
         }
     }
 
-    fn refuse(&self, shared: &mut Shared, envelope: &Envelope<'_>) {
+    fn refuse(&self, shared: &mut Shared, to: ReplicaId, epoch: Epoch) {
         let leader = match &self.role {
-            Role::Leader(_) => Some(shared.me),
+            Role::Leader(_) | Role::Candidate(_) => Some(shared.me),
             Role::Follower(follower) => follower.leader(),
         };
         let refused = crate::message::Refused { promise: self.promise, leader };
-        let message = crate::output::SmallMessage::Refused(refused);
-        shared.outputs.small(envelope.from, self.id(), envelope.epoch, message);
+        shared.outputs.small(to, self.id(), epoch, SmallMessage::Refused(refused));
     }
 }
 
 /// A leader at work: its group's configuration and replica beside it.
 struct Leading<'a> {
-    config: &'a GroupConfig,
+    config: &'a mut GroupConfig,
     replica: &'a mut Replica,
     leader: &'a mut Leader,
 }

@@ -7,6 +7,7 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod config;
+pub mod control;
 #[cfg(feature = "embed")]
 pub mod embed;
 pub mod engine;

@@ -5,9 +5,11 @@
 //! sends nothing that is meant for one run of a node to another one, and says which run a message comes from.
 //!
 //! # Source
-//! The messages of the replication protocol, sections 1.3 to 1.5. `Chunk` and `ChunkAck` carry a snapshot in the same
+//! The messages of the replication protocol, sections 1.3 to 1.6. `Chunk` and `ChunkAck` carry a snapshot in the same
 //! ordered stream: a [`StreamId`] other than [`StreamId::LIVE`] marks appends that belong to a snapshot under way, so
 //! that they are never taken for the log that counts.
+
+use core::time::Duration;
 
 use crate::ids::{EntryId, Epoch, GroupId, LogIndex, ReplicaId};
 use crate::time::Instant;
@@ -50,6 +52,39 @@ pub enum Message<'a> {
     Chunk(Chunk<'a>),
     /// Replica to leader: the snapshot is installed up to and with chunk `sequence`.
     ChunkAck(ChunkAck),
+    /// Candidate to replica: promise this epoch, and say what you hold.
+    Seal,
+    /// Replica to candidate: it has promised, and accepts nothing of lower epochs any more.
+    Sealed(Sealed),
+    /// Candidate to replica: send me your entries behind this one.
+    Fetch {
+        /// An entry that both are known to hold.
+        after: LogIndex,
+    },
+    /// Replica to candidate: entries of its log.
+    Fetched(Fetched<'a>),
+    /// Replica to candidate: those entries have left the log.
+    Unfetchable,
+}
+
+/// What a replica holds that has promised a candidate's epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// Its last entry.
+    pub tail: EntryId,
+    /// How far it knows the log to be committed.
+    pub commit: LogIndex,
+    /// How long the read leases that it has granted may run on, counted from when it answered.
+    pub grant_left: Duration,
+}
+
+/// Entries of a log whose owner has promised the epoch of whoever fetches them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetched<'a> {
+    /// The entry before the first one sent.
+    pub prev: EntryId,
+    /// As [`Append::entries`], and checked in the same way.
+    pub entries: &'a [u8],
 }
 
 /// Entries in order, without a gap, directly behind `prev`.

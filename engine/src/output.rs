@@ -3,9 +3,10 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
+use crate::control::record::Ask;
 use crate::group::Group;
 use crate::ids::{EntryId, Epoch, GroupId, LogIndex, NodeId, ReplicaId};
-use crate::message::{Ack, Append, Chunk, ChunkAck, Message, Mismatch, Refused, StreamId};
+use crate::message::{Ack, Append, Chunk, ChunkAck, Fetched, Message, Mismatch, Refused, Sealed, StreamId};
 use crate::sync::pool::Pool;
 use crate::time::Instant;
 
@@ -33,6 +34,13 @@ pub enum Output<'a> {
         token: Token,
         /// How it ended.
         outcome: Outcome<'a>,
+    },
+    /// Ask the consistent core. If it cannot be asked, drop it: it is repeated until the core's news answer it.
+    Ask {
+        /// The group it is about.
+        group: GroupId,
+        /// What is asked.
+        ask: Ask,
     },
     /// Something worth telling an operator happened.
     Notify(Event),
@@ -195,6 +203,20 @@ pub enum Event {
         /// In this epoch.
         epoch: Epoch,
     },
+    /// A replica has been told to take over, and begins.
+    TakingOver {
+        /// The group.
+        group: GroupId,
+        /// To this epoch.
+        epoch: Epoch,
+    },
+    /// A leader has promised a later epoch: it neither answers nor acknowledges any more.
+    Deposed {
+        /// The group.
+        group: GroupId,
+        /// The epoch it led.
+        epoch: Epoch,
+    },
     /// The leader restarted without memory and may not lead.
     Unavailable {
         /// The group.
@@ -254,6 +276,8 @@ enum Queued {
     Append { to: ReplicaId, position: usize, epoch: Epoch, stream: StreamId, frame: AppendFrame },
     Chunk { to: ReplicaId, position: usize, epoch: Epoch, head: ChunkHead, body: Span },
     Small { to: ReplicaId, group: GroupId, epoch: Epoch, message: SmallMessage },
+    Fetched { to: ReplicaId, position: usize, epoch: Epoch, prev: EntryId, last: LogIndex },
+    Ask { group: GroupId, ask: Ask },
     Done { token: Token, id: EntryId, answer: Span },
     Reply { token: Token, ended: Ended },
     Notify(Event),
@@ -286,6 +310,10 @@ pub(crate) enum SmallMessage {
     Refused(Refused),
     Mismatch(Mismatch),
     ChunkAck(ChunkAck),
+    Seal,
+    Sealed(Sealed),
+    Fetch { after: LogIndex },
+    Unfetchable,
 }
 
 /// An end of a request that carries no answer.
@@ -322,6 +350,15 @@ impl OutputQueue {
 
     pub(crate) fn small(&mut self, to: ReplicaId, group: GroupId, epoch: Epoch, message: SmallMessage) {
         self.queue.push_back(Queued::Small { to, group, epoch, message });
+    }
+
+    /// Sends a candidate the entries behind `prev` through `last`.
+    pub(crate) fn fetched(&mut self, to: ReplicaId, position: usize, epoch: Epoch, prev: EntryId, last: LogIndex) {
+        self.queue.push_back(Queued::Fetched { to, position, epoch, prev, last });
+    }
+
+    pub(crate) fn ask(&mut self, group: GroupId, ask: Ask) {
+        self.queue.push_back(Queued::Ask { group, ask });
     }
 
     pub(crate) fn reply(&mut self, token: Token, ended: Ended) {
@@ -402,9 +439,19 @@ impl<'a> Iterator for Outputs<'a> {
                         SmallMessage::Refused(refused) => Message::Refused(refused),
                         SmallMessage::Mismatch(mismatch) => Message::Mismatch(mismatch),
                         SmallMessage::ChunkAck(ack) => Message::ChunkAck(ack),
+                        SmallMessage::Seal => Message::Seal,
+                        SmallMessage::Sealed(sealed) => Message::Sealed(sealed),
+                        SmallMessage::Fetch { after } => Message::Fetch { after },
+                        SmallMessage::Unfetchable => Message::Unfetchable,
                     };
                     Output::Send { to, group, epoch, message }
                 }
+                Queued::Fetched { to, position, epoch, prev, last } => {
+                    let group = &self.groups[position];
+                    let Some(entries) = group.entries(self.pool, prev.index.next(), last) else { continue };
+                    Output::Send { to, group: group.id(), epoch, message: Message::Fetched(Fetched { prev, entries }) }
+                }
+                Queued::Ask { group, ask } => Output::Ask { group, ask },
                 Queued::Done { token, id, answer } => {
                     let answer = &self.arena[answer.start..answer.end];
                     Output::Reply { token, outcome: Outcome::Done { id, answer } }

@@ -160,6 +160,15 @@ impl Replica {
         self.apply_through(pool, through, |kv, entry| apply(kv, entry, &mut AnswerSink::discard()));
     }
 
+    /// Calls `visit` for each entry that is not committed, in order.
+    pub(crate) fn visit_uncommitted(&self, pool: &Pool, mut visit: impl FnMut(&Entry<'_>)) {
+        let (first, last) = (self.commit.next(), self.log.last());
+        if first <= last {
+            let slices = self.log.slices(pool, first..=last, usize::MAX);
+            slices.flat_map(StoredEntries::new).for_each(|entry| visit(&entry));
+        }
+    }
+
     /// Checks the invariants that cost time.
     ///
     /// # Panics

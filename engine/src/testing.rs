@@ -3,4 +3,5 @@
 pub mod cluster;
 pub mod history;
 pub mod log_model;
+mod parcel;
 pub mod sim;

@@ -200,7 +200,8 @@ impl Ledger {
                         assert!(Answer::check(answer), "{}", answer.escape_ascii());
                     }
                 }
-                Output::Notify(_) => {}
+                // The configuration of this engine is fixed: it has no core to ask.
+                Output::Ask { .. } | Output::Notify(_) => {}
             }
         }
     }
@@ -232,7 +233,14 @@ impl Ledger {
                 };
                 return;
             }
-            Message::Ack(_) | Message::Refused(_) | Message::Mismatch(_) => return,
+            Message::Ack(_)
+            | Message::Refused(_)
+            | Message::Mismatch(_)
+            | Message::Seal
+            | Message::Sealed(_)
+            | Message::Fetch { .. }
+            | Message::Fetched(_)
+            | Message::Unfetchable => return,
         };
         if self.answers.len() < ANSWERS_MAX {
             self.answers.push_back((peer, about, answer));

@@ -430,6 +430,8 @@ impl Front {
                     self.finish_underway(&underway, &Ending::of(&outcome, underway.group));
                 }
             }
+            // Leaders are fixed in this release: nothing is asked of a core.
+            Output::Ask { .. } => {}
             Output::Notify(event) => self.note_event(&event),
         }
     }

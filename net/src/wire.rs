@@ -83,6 +83,16 @@ pub enum Kind {
     Chunk = 20,
     /// Replica to leader: how far the snapshot has come.
     ChunkAck = 21,
+    /// Candidate to replica: promise an epoch.
+    Seal = 22,
+    /// Replica to candidate: what it holds.
+    Sealed = 23,
+    /// Candidate to replica: send entries.
+    Fetch = 24,
+    /// Replica to candidate: entries.
+    Fetched = 25,
+    /// Replica to candidate: those entries have left the log.
+    Unfetchable = 26,
     /// A command of a client, from the client or passed on by a node.
     Request = 32,
     /// The request was done, or accepted.
@@ -99,7 +109,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::Hello,
         Self::Welcome,
         Self::Reject,
@@ -109,6 +119,11 @@ impl Kind {
         Self::Mismatch,
         Self::Chunk,
         Self::ChunkAck,
+        Self::Seal,
+        Self::Sealed,
+        Self::Fetch,
+        Self::Fetched,
+        Self::Unfetchable,
         Self::Request,
         Self::Reply,
         Self::Refusal,
@@ -130,6 +145,11 @@ impl Kind {
             19 => Self::Mismatch,
             20 => Self::Chunk,
             21 => Self::ChunkAck,
+            22 => Self::Seal,
+            23 => Self::Sealed,
+            24 => Self::Fetch,
+            25 => Self::Fetched,
+            26 => Self::Unfetchable,
             32 => Self::Request,
             33 => Self::Reply,
             34 => Self::Refusal,
@@ -150,6 +170,11 @@ impl Kind {
             | Self::Mismatch
             | Self::Chunk
             | Self::ChunkAck
+            | Self::Seal
+            | Self::Sealed
+            | Self::Fetch
+            | Self::Fetched
+            | Self::Unfetchable
             | Self::Request
             | Self::Reply
             | Self::Refusal => true,
@@ -221,6 +246,11 @@ impl<'a> Frame<'a> {
             Body::Message(Message::Mismatch(_)) => Kind::Mismatch,
             Body::Message(Message::Chunk(_)) => Kind::Chunk,
             Body::Message(Message::ChunkAck(_)) => Kind::ChunkAck,
+            Body::Message(Message::Seal) => Kind::Seal,
+            Body::Message(Message::Sealed(_)) => Kind::Sealed,
+            Body::Message(Message::Fetch { .. }) => Kind::Fetch,
+            Body::Message(Message::Fetched(_)) => Kind::Fetched,
+            Body::Message(Message::Unfetchable) => Kind::Unfetchable,
             Body::Request(_) => Kind::Request,
             Body::Reply(_) => Kind::Reply,
             Body::Refusal(_) => Kind::Refusal,
@@ -289,6 +319,11 @@ impl Stage {
                     | Kind::Mismatch
                     | Kind::Chunk
                     | Kind::ChunkAck
+                    | Kind::Seal
+                    | Kind::Sealed
+                    | Kind::Fetch
+                    | Kind::Fetched
+                    | Kind::Unfetchable
                     | Kind::Request
                     | Kind::Reply
                     | Kind::Refusal
@@ -306,7 +341,7 @@ pub struct BodyLimits {
     pub request_bytes_max: u32,
     /// `Reply`, `Refusal` and `StatusReply`.
     pub reply_bytes_max: u32,
-    /// `Append` and `Chunk`: the peers of one cluster agree on larger things than a client may send.
+    /// `Append`, `Chunk` and `Fetched`: the peers of one cluster agree on larger things than a client may send.
     pub peer_bytes_max: u32,
 }
 
@@ -327,11 +362,19 @@ impl BodyLimits {
         match kind {
             Kind::Request | Kind::Publish => self.request_bytes_max,
             Kind::Reply | Kind::Refusal | Kind::StatusReply => self.reply_bytes_max,
-            Kind::Append | Kind::Chunk => self.peer_bytes_max,
+            Kind::Append | Kind::Chunk | Kind::Fetched => self.peer_bytes_max,
             Kind::Hello => hello::HELLO_BYTES_MAX,
             Kind::Welcome => hello::WELCOME_BYTES_MAX,
             Kind::Reject => hello::REJECT_BYTES_MAX,
-            Kind::Ack | Kind::Refused | Kind::Mismatch | Kind::ChunkAck | Kind::Status => SMALL_BYTES_MAX,
+            Kind::Ack
+            | Kind::Refused
+            | Kind::Mismatch
+            | Kind::ChunkAck
+            | Kind::Seal
+            | Kind::Sealed
+            | Kind::Fetch
+            | Kind::Unfetchable
+            | Kind::Status => SMALL_BYTES_MAX,
         }
     }
 }

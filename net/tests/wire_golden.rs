@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use quorate::wire::{
     About, AddressList, Audience, Body, BodyLimits, Certainty, DecodeError, Frame, HEADER_BYTES, Hello, Kind, Level,
@@ -16,7 +17,9 @@ use quorate_engine::entry::{EntryHeader, EntryKind, padded_len};
 use quorate_engine::ids::{CpuId, EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
 use quorate_engine::machine::answer::AnswerSink;
 use quorate_engine::machine::command::{Command, Flags, Op};
-use quorate_engine::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Message, Mismatch, Refused, StreamId};
+use quorate_engine::message::{
+    Ack, Append, Chunk, ChunkAck, ChunkProgress, Fetched, Message, Mismatch, Refused, Sealed, StreamId,
+};
 use quorate_engine::slots::slot_of;
 use quorate_engine::time::{Instant, LogTime};
 
@@ -188,6 +191,31 @@ fn messages() -> Vec<Case> {
     ]
 }
 
+fn takeover_messages() -> Vec<Case> {
+    let case = |name, story, message| Case {
+        name,
+        story,
+        stage: Stage::Peer,
+        frame: Frame { about: ABOUT, body: Body::Message(message) },
+    };
+    let entries = kept(|out| push_entry(out, entry_id(6, 42), EntryKind::Command, slot_of(b"px:ACME"), &set_price()));
+    vec![
+        case("seal", "a candidate asks for the promise of its epoch", Message::Seal),
+        case(
+            "sealed",
+            "a replica has promised, holds the log through 43 and has granted a lease for 90 ms more",
+            Message::Sealed(Sealed {
+                tail: entry_id(6, 43),
+                commit: LogIndex(41),
+                grant_left: Duration::from_millis(90),
+            }),
+        ),
+        case("fetch", "a candidate asks for what follows 41", Message::Fetch { after: LogIndex(41) }),
+        case("fetched", "an entry of the best log", Message::Fetched(Fetched { prev: entry_id(6, 41), entries })),
+        case("unfetchable", "what the candidate asks for has left the log", Message::Unfetchable),
+    ]
+}
+
 fn requests() -> Vec<Case> {
     let command = Command { flags: Flags::TTL, time: 1_500_000, value: b"100.25", ..Command::new(Op::Set, b"px:ACME") };
     let encoded = kept(|out| command.encode_into(out));
@@ -247,7 +275,7 @@ fn others() -> Vec<Case> {
 }
 
 fn cases() -> Vec<Case> {
-    [greetings(), messages(), requests(), others()].into_iter().flatten().collect()
+    [greetings(), messages(), takeover_messages(), requests(), others()].into_iter().flatten().collect()
 }
 
 fn encoded(frame: &Frame<'_>) -> Vec<u8> {

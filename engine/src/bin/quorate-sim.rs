@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use quorate_engine::testing::history::parse;
-use quorate_engine::testing::sim::{Report, SOMETIMES, run};
+use quorate_engine::testing::sim::{Mode, Report, run, sometimes};
 use serde_json::json;
 
 /// Steps of the search for an order of one key's operations.
@@ -30,6 +30,9 @@ struct Arguments {
     /// The first seed; `--first N --seeds 1` runs seed N again, in the same way
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     first: u64,
+    /// Without a consistent core: leaders are fixed, as they are in the daemons of this release
+    #[arg(long)]
+    fixed_leaders: bool,
     /// Begin no more seeds after so many seconds
     #[arg(long)]
     seconds: Option<u64>,
@@ -87,6 +90,7 @@ fn check(file: &PathBuf) -> ExitCode {
 /// What was run until now.
 #[derive(Debug)]
 struct Tally {
+    mode: Mode,
     first: u64,
     began: Instant,
     /// Seeds that are over; the one behind them is running.
@@ -112,7 +116,7 @@ impl Tally {
     }
 
     fn missed(&self) -> BTreeSet<&'static str> {
-        SOMETIMES.into_iter().filter(|what| !self.sum.sometimes.contains(what)).collect()
+        sometimes(self.mode).into_iter().filter(|what| !self.sum.sometimes.contains(what)).collect()
     }
 
     fn print(&self, is_json: bool, failing: Option<u64>) {
@@ -141,7 +145,8 @@ impl Tally {
             println!("never reached: {what}");
         }
         if let Some(seed) = failing {
-            println!("seed {seed} failed; see above. Again: quorate-sim --first {seed} --seeds 1");
+            let mode = if self.mode == Mode::Static { " --fixed-leaders" } else { "" };
+            println!("seed {seed} failed; see above. Again: quorate-sim --first {seed} --seeds 1{mode}");
         }
     }
 }
@@ -150,7 +155,8 @@ fn simulate(arguments: &Arguments) -> ExitCode {
     let (first, is_json) = (arguments.first, arguments.json);
     #[expect(clippy::disallowed_methods, reason = "how long it took is told, and decides only when to stop")]
     let began = Instant::now();
-    let tally = Tally { first, began, seeds: 0, sum: Report::default() };
+    let mode = if arguments.fixed_leaders { Mode::Static } else { Mode::Core };
+    let tally = Tally { mode, first, began, seeds: 0, sum: Report::default() };
     let tally = Arc::new(Mutex::new(tally));
     // A failed invariant is a panic: say which seed it was, and what had been run before.
     let before = std::panic::take_hook();
@@ -163,7 +169,7 @@ fn simulate(arguments: &Arguments) -> ExitCode {
     }));
     let show_progress = !is_json && std::io::stderr().is_terminal();
     for seed in first..first.saturating_add(arguments.seeds) {
-        let report = run(seed);
+        let report = run(seed, mode);
         let mut tally = tally.lock().expect("the lock is not held while a seed runs");
         tally.add(report);
         if show_progress && tally.seeds.is_multiple_of(10) {

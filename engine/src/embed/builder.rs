@@ -16,7 +16,7 @@ use super::driver::{self, Driver, Peer};
 use super::followers::{self, Follower, Followers};
 use super::idle::{Bed, PollPolicy};
 use super::link::link;
-use crate::config::{Config, ConfigError, GroupConfig, Settings};
+use crate::config::{Config, ConfigError, GroupConfig, Member, Settings};
 use crate::engine::{Engine, Input};
 use crate::ids::{Epoch, GroupId, Incarnation, NodeId, ReplicaId};
 use crate::slots::{SLOT_COUNT, SlotMap};
@@ -267,7 +267,7 @@ fn groups(map: SlotMap) -> Vec<GroupConfig> {
         slots: map.slots_of(group),
         epoch: Epoch(1),
         leader: NODES[0],
-        members: NODES.to_vec(),
+        members: NODES.iter().map(|node| Member { node: *node, incarnation: None }).collect(),
         write_quorum: WRITE_QUORUM,
     };
     (0..map.group_count()).map(GroupId).map(group).collect()

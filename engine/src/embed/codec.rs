@@ -62,6 +62,9 @@ pub(super) fn push(outlet: &mut Outlet, group: GroupId, epoch: Epoch, message: &
             };
             outlet.push(&[&bytes_of::<5, 40>([first(CHUNK_ACK), epoch.0, stream.0, kind, number])])
         }
+        Message::Seal | Message::Sealed(_) | Message::Fetch { .. } | Message::Fetched(_) | Message::Unfetchable => {
+            unreachable!("replicas of one process have one leader as long as it lives")
+        }
     }
 }
 

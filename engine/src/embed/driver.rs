@@ -418,8 +418,8 @@ impl Driver {
                     let port = ports[number].as_mut().expect("a port stays until its requests are completed");
                     port.complete(tag, is_write, &outcome);
                 }
-                // An operator of one process learns from `status` what he may want to know.
-                Output::Notify(_) => {}
+                // An operator of one process learns from `status` what he may want to know, and there is no core in it.
+                Output::Notify(_) | Output::Ask { .. } => {}
             }
         }
         if has_sent {

@@ -13,6 +13,7 @@ use crate::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Envelope, Mess
 use crate::output::{Event, SmallMessage};
 use crate::replica::{Extended, Replica};
 use crate::sync::pool::Pool;
+use crate::time::Instant;
 
 use super::{Group, Role, Shared};
 
@@ -49,6 +50,24 @@ struct Copy {
 }
 
 impl Follower {
+    /// Creates the follower of a leader, if there is one.
+    pub(super) fn of(leader: Option<ReplicaId>) -> Self {
+        Self { leader, ..Self::default() }
+    }
+
+    /// Follows a leader, or nobody: nothing is known of what it holds, and nothing is owed to the one before.
+    pub(super) fn follow(&mut self, leader: Option<ReplicaId>) {
+        (self.leader, self.matched, self.ack) = (leader, LogIndex(0), None);
+    }
+
+    /// Gives up what was installed for a leader that is not followed any more.
+    pub(super) fn drop_install(&mut self, shared: &mut Shared) {
+        if let Install::UnderWay(mut copy) = core::mem::take(&mut self.install) {
+            shared.used_bytes = shared.used_bytes.saturating_sub(copy.replica.kv.used_bytes());
+            copy.replica.log.clear(&mut shared.pool);
+        }
+    }
+
     pub(super) fn leader(&self) -> Option<ReplicaId> {
         self.leader
     }
@@ -100,24 +119,50 @@ impl Group {
     ///
     /// # Errors
     /// The log is full.
-    pub(super) fn handle_from_leader(&mut self, shared: &mut Shared, envelope: &Envelope<'_>) -> Result<(), LogFull> {
-        let Role::Follower(follower) = &mut self.role else { return Ok(()) };
-        let has_entries = self.replica.log.last() > LogIndex(0);
-        if envelope.epoch < self.promise || !follower.accepts(envelope.from, self.config.leader, has_entries) {
-            self.refuse(shared, envelope);
+    pub(super) fn handle_from_leader(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        envelope: &Envelope<'_>,
+    ) -> Result<(), LogFull> {
+        let Envelope { from, epoch, .. } = *envelope;
+        let is_accepted = if self.config.is_assigned() {
+            if epoch > self.promise {
+                self.promise_to(shared, epoch, from);
+            }
+            self.follows(from, epoch)
+        } else {
+            let has_entries = self.replica.log.last() > LogIndex(0);
+            let leader = self.config.leader;
+            let is_accepted = match &mut self.role {
+                Role::Follower(follower) => epoch >= self.promise && follower.accepts(from, leader, has_entries),
+                Role::Leader(_) | Role::Candidate(_) => false,
+            };
+            if is_accepted && epoch > self.promise {
+                self.promise = epoch;
+            }
+            is_accepted
+        };
+        if !is_accepted {
+            self.refuse(shared, from, epoch);
             return Ok(());
         }
-        if envelope.epoch > self.promise {
-            self.promise = envelope.epoch;
-            follower.matched = LogIndex(0);
-        }
+        self.granted_until = self.granted_until.max(now.saturating_add(shared.settings.read_lease));
         match &envelope.message {
             Message::Append(append) => self.handle_append(shared, envelope.from, append),
             Message::Chunk(chunk) => {
                 self.handle_chunk(shared, envelope.from, chunk);
                 Ok(())
             }
-            Message::Ack(_) | Message::Refused(_) | Message::Mismatch(_) | Message::ChunkAck(_) => Ok(()),
+            Message::Ack(_)
+            | Message::Refused(_)
+            | Message::Mismatch(_)
+            | Message::ChunkAck(_)
+            | Message::Seal
+            | Message::Sealed(_)
+            | Message::Fetch { .. }
+            | Message::Fetched(_)
+            | Message::Unfetchable => Ok(()),
         }
     }
 
@@ -174,7 +219,7 @@ impl Group {
     fn handle_chunk(&mut self, shared: &mut Shared, from: ReplicaId, chunk: &Chunk<'_>) {
         let progress = self.install_chunk(shared, chunk);
         if progress == ChunkProgress::Broken {
-            self.drop_install(shared);
+            self.follower_mut().drop_install(shared);
         }
         let ack = SmallMessage::ChunkAck(ChunkAck { stream: chunk.stream, progress });
         shared.outputs.small(from, self.config.group, self.promise, ack);
@@ -182,7 +227,7 @@ impl Group {
 
     fn install_chunk(&mut self, shared: &mut Shared, chunk: &Chunk<'_>) -> ChunkProgress {
         if chunk.sequence == 0 && chunk.stream != StreamId::LIVE {
-            self.drop_install(shared);
+            self.follower_mut().drop_install(shared);
             let owner = u32::try_from(self.position).expect("checked when the group was made");
             let replica = Replica::behind(owner, self.config.slots, chunk.base);
             let copy = Copy { stream: chunk.stream, next_sequence: 0, replica };
@@ -226,17 +271,10 @@ impl Group {
         ChunkProgress::Installed { matched: follower.matched }
     }
 
-    fn drop_install(&mut self, shared: &mut Shared) {
-        if let Install::UnderWay(mut copy) = core::mem::take(&mut self.follower_mut().install) {
-            shared.used_bytes = shared.used_bytes.saturating_sub(copy.replica.kv.used_bytes());
-            copy.replica.log.clear(&mut shared.pool);
-        }
-    }
-
     fn follower_mut(&mut self) -> &mut Follower {
         match &mut self.role {
             Role::Follower(follower) => follower,
-            Role::Leader(_) => unreachable!("only followers are sent snapshots: handle_message sees to it"),
+            Role::Leader(_) | Role::Candidate(_) => unreachable!("whoever takes a chunk follows who sent it"),
         }
     }
 }

@@ -12,29 +12,28 @@
 //! # Source
 //! The replication protocol, sections 1.5 and 1.9.
 
-use core::time::Duration;
 use std::collections::VecDeque;
 
 use crate::config::{EXPIRIES_PER_TURN, GroupConfig, Settings};
 use crate::entry::EntryKind;
-use crate::ids::{EntryId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
+use crate::ids::{EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
 use crate::log::{EntryStamp, LogFull};
 use crate::machine::answer::AnswerSink;
-use crate::machine::command::{Command, Op, with_number};
-use crate::machine::kv::Moment;
+use crate::machine::command::{Command, Op};
 use crate::machine::snapshot::SnapshotCursor;
 use crate::message::{Ack, ChunkAck, ChunkProgress, Envelope, Message, Mismatch, Refused, StreamId};
-use crate::output::{Bottleneck, Ended, Event, Refusal, Token};
+use crate::output::{Ended, Event, Refusal};
 use crate::replica::{Replica, apply};
 use crate::replication::founding::{Founding, Verdict, view_quorum};
-use crate::replication::progress::{Peer, Progress, SnapshotSend};
+use crate::replication::progress::{Peer, Progress, SnapshotSend, Tally};
 use crate::replication::quorum::nth_largest;
 use crate::slots::slot_of;
 use crate::time::{Instant, LogTime, nanos};
 use crate::waiting::{WaitingList, earlier};
 
-use super::admission::{RETRY_AFTER, broken_limit};
-use super::{Leading, Level, Request, Shared, Submitted};
+use super::admission::RETRY_AFTER;
+use super::change::LiveChange;
+use super::{Leading, Shared};
 
 /// Bytes of answers after which the reads that waited together wait for the next turn.
 const ANSWER_BYTES_PER_TURN: usize = 1 << 20;
@@ -46,8 +45,14 @@ pub(super) struct Leader {
     pub(super) status: Status,
     pub(super) waiting: WaitingList,
     pub(super) uncommitted: Uncommitted,
-    /// The leader's clock when it took over; logged time goes on from 0 there.
-    began: Option<Instant>,
+    /// A change to another configuration that this leader leads too.
+    pub(super) change: Option<LiveChange>,
+    /// When the core is asked again for what it has not answered.
+    pub(super) ask_at: Option<Instant>,
+    /// Whether members refuse this leader because they have promised a later epoch.
+    pub(super) is_refused: bool,
+    /// The leader's clock when it took over, and logged time then.
+    pub(super) began: Option<(Instant, LogTime)>,
     /// When to begin although the log had no room the last time.
     found_at: Option<Instant>,
     /// The last stamp given.
@@ -61,7 +66,7 @@ pub(super) struct Leader {
     /// When peers that do not know the commit index yet must be told.
     notice_due: Option<Instant>,
     /// Whether the read lease is to be renewed at the end of the turn.
-    wants_lease: bool,
+    pub(super) wants_lease: bool,
     /// Whether reads that could be answered were left for the next turn, which is to come at once.
     has_ready_reads: bool,
 }
@@ -75,14 +80,22 @@ pub(super) struct Uncommitted {
     reserved: VecDeque<usize>,
 }
 
+impl Uncommitted {
+    /// Notes an entry of `bytes` in the log that may make the state grow by `growth`.
+    pub(super) fn add(&mut self, bytes: usize, growth: usize) {
+        self.bytes += bytes;
+        self.reserved.push_back(growth);
+    }
+}
+
 /// An entry to be appended.
-struct NewEntry<'a> {
-    kind: EntryKind,
-    slot: Slot,
+pub(super) struct NewEntry<'a> {
+    pub(super) kind: EntryKind,
+    pub(super) slot: Slot,
     /// In parts.
-    body: &'a [&'a [u8]],
+    pub(super) body: &'a [&'a [u8]],
     /// The most bytes by which applying it can raise the used bytes.
-    growth: usize,
+    pub(super) growth: usize,
 }
 
 /// How far a leader is.
@@ -92,18 +105,32 @@ pub(super) enum Status {
     Founding(Founding),
     /// Its first entry, at this index, is not committed yet; members may have turned to another run of this node meanwhile.
     Proposing { view: LogIndex, founding: Founding },
-    /// Serving reads and writes.
-    Serving,
+    /// Its epoch is not active yet. W members must hold its first entry, at this index, and all read leases of earlier
+    /// leaders must have run out; then it asks for activation. Nothing is committed or read before.
+    Adopted { view: LogIndex, wait_until: Instant },
+    /// Its epoch is active. It commits, and reads, when its first entry is committed.
+    Serving { view: LogIndex },
 }
 
 impl Leader {
+    /// Creates the leader of a group whose members find out by themselves which runs count.
     pub(super) fn new(config: &GroupConfig, me: NodeId) -> Self {
-        let others = config.members.iter().filter(|member| **member != me);
+        let mut leader = Self::with_status(Status::Founding(Founding::default()));
+        let others = config.members.iter().map(|member| member.node).filter(|node| *node != me);
+        leader.peers = others.map(Peer::new).collect();
+        leader
+    }
+
+    /// Creates the leader of a configuration that the core has decided.
+    pub(super) fn with_status(status: Status) -> Self {
         Self {
-            peers: others.map(|member| Peer::new(*member)).collect(),
-            status: Status::Founding(Founding::default()),
+            peers: Vec::new(),
+            status,
             waiting: WaitingList::default(),
             uncommitted: Uncommitted::default(),
+            change: None,
+            ask_at: None,
+            is_refused: false,
             began: None,
             found_at: None,
             stamped: LogTime(0),
@@ -133,11 +160,31 @@ impl Leader {
         }
     }
 
+    /// Ends all requests that wait: what was appended may still commit.
+    pub(super) fn end_all(&mut self, shared: &mut Shared, replica: &Replica, group: GroupId, leader: NodeId) {
+        let never = Instant(u64::MAX);
+        while let Some((index, token)) = self.waiting.take_late_write(never) {
+            shared.waiter_count -= 1;
+            let epoch = replica.log.epoch_at(&shared.pool, index).unwrap_or_default();
+            shared.outputs.reply(token, Ended::Unknown { id: EntryId { epoch, index } });
+        }
+        let refusal = Refusal::NotLeader { group, leader };
+        while let Some(read) = self.waiting.take_late_read(never) {
+            shared.waiter_count -= 1;
+            shared.outputs.reply(read.token, Ended::Refused(refusal));
+        }
+        while let Some(waiter) = self.waiting.take_acks(never, |_| 0) {
+            shared.waiter_count -= 1;
+            shared.outputs.reply(waiter.token, Ended::Refused(refusal));
+        }
+        shared.reserved_bytes -= self.reserved_bytes();
+    }
+
     /// Returns what the members have said, until it serves.
     fn founding(&mut self) -> Option<&mut Founding> {
         match &mut self.status {
             Status::Founding(founding) | Status::Proposing { founding, .. } => Some(founding),
-            Status::Serving => None,
+            Status::Adopted { .. } | Status::Serving { .. } => None,
         }
     }
 
@@ -145,7 +192,8 @@ impl Leader {
     pub(super) fn verdict(&self, config: &GroupConfig) -> Verdict {
         let (count, write_quorum) = (config.members.len(), config.write_quorum);
         match &self.status {
-            Status::Serving => Verdict::Founded,
+            // What it appends waits until it serves.
+            Status::Adopted { .. } | Status::Serving { .. } => Verdict::Founded,
             Status::Proposing { founding, .. } => {
                 let need = view_quorum(count, write_quorum);
                 let waiting = Verdict::Waiting { have: self.reachable(), need };
@@ -174,178 +222,80 @@ impl Leader {
         1 + self.peers.iter().filter(|peer| peer.is_voter_present()).count()
     }
 
-    /// Returns the end of the read lease; exclusive.
-    fn lease_end(&self, config: &GroupConfig, settings: &Settings, now: Instant) -> Instant {
-        let echoes = self.peers.iter().map(|peer| peer.echo.0).chain([now.0]);
-        let echo = nth_largest(echoes, config.write_quorum);
-        if echo == 0 { Instant(0) } else { Instant(echo.saturating_add(settings.lease_held_ns())) }
+    /// Returns the end of the read lease; exclusive. It is the lease of the members that are active, and, from asking for
+    /// the activation of a change until that is known, also that of the members that would be.
+    pub(super) fn lease_end(&self, config: &GroupConfig, settings: &Settings, now: Instant) -> Instant {
+        let end = |echo: u64| if echo == 0 { 0 } else { echo.saturating_add(settings.lease_held_ns()) };
+        let voters = self.peers.iter().filter(|peer| peer.is_member).map(|peer| peer.echo_of(peer.voter).0);
+        let active = end(nth_largest(voters.chain([now.0]), config.write_quorum));
+        let Some(change) = self.change.as_ref().filter(|change| change.is_asked()) else { return Instant(active) };
+        let voters = self.peers.iter().filter(|peer| peer.next_voter.is_some());
+        let echoes = voters.map(|peer| peer.echo_of(peer.next_voter).0).chain([now.0]);
+        Instant(active.min(end(nth_largest(echoes, change.config.write_quorum))))
+    }
+
+    /// Whether reads may be answered under a lease.
+    pub(super) fn may_read(&self, commit: LogIndex) -> bool {
+        matches!(self.status, Status::Serving { view } if commit >= view)
     }
 
     /// Returns the logged time at `now`.
-    fn log_time(&self, now: Instant) -> LogTime {
-        let elapsed = self.began.map_or(0, |began| nanos(now.since(began)));
-        self.stamped.max(LogTime(elapsed))
+    pub(super) fn log_time(&self, now: Instant) -> LogTime {
+        let time = self.began.map_or(0, |(began, base)| base.0.saturating_add(nanos(now.since(began))));
+        self.stamped.max(LogTime(time))
     }
 
     /// Returns the instant at which logged time reaches `time`.
     fn instant_of(&self, time: LogTime) -> Option<Instant> {
-        Some(Instant(self.began?.0.saturating_add(time.0)))
+        let (began, base) = self.began?;
+        Some(Instant(began.0.saturating_add(time.0.saturating_sub(base.0))))
+    }
+
+    /// Has as many peers as there are other nodes in the configurations at work, connected or not.
+    pub(super) fn set_peers(
+        &mut self,
+        config: &GroupConfig,
+        learners: &[ReplicaId],
+        shared: &Shared,
+        last: LogIndex,
+        now: Instant,
+    ) {
+        let change = self.change.as_ref().map(|change| &change.config);
+        let members = config.members.iter().chain(change.iter().flat_map(|config| &config.members));
+        let nodes = members.map(|member| member.node).chain(learners.iter().map(|learner| learner.node));
+        let mut wanted: Vec<NodeId> = nodes.filter(|node| *node != shared.me.node).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        self.peers.retain(|peer| wanted.contains(&peer.node));
+        for node in wanted {
+            if self.peers.iter().all(|peer| peer.node != node) {
+                let mut peer = Peer::new(node);
+                if let Some(incarnation) = shared.connected(node) {
+                    peer.on_connected(incarnation, last, now);
+                }
+                self.peers.push(peer);
+            }
+        }
+        for peer in &mut self.peers {
+            peer.is_member = config.has_node(peer.node);
+        }
     }
 
     pub(super) fn next_alarm(&self, replica: &Replica, settings: &Settings) -> Option<Instant> {
         if self.has_ready_reads {
             return Some(Instant(0));
         }
-        let is_expiring = self.expiring > replica.applied.index;
+        let is_expiring = self.expiring > replica.applied.index || matches!(self.status, Status::Adopted { .. });
         let expiry = replica.kv.next_deadline().filter(|_| !is_expiring).and_then(|at| self.instant_of(at));
         let expiry = expiry.map(|at| at.max(self.expire_from));
         let owed = self.peers.iter().filter(|peer| peer.owes_answer()).map(|peer| peer.heard).min();
         let probe = owed.map(|heard| heard.saturating_add(settings.probe_after));
-        let waiting = earlier(self.waiting.next_deadline(), self.found_at);
+        let waiting = earlier(self.waiting.next_deadline(), earlier(self.found_at, self.ask_at));
         earlier(earlier(waiting, expiry), earlier(self.notice_due, probe))
     }
 }
 
 impl Leading<'_> {
-    // ---- requests ----
-
-    pub(super) fn submit(
-        &mut self,
-        shared: &mut Shared,
-        now: Instant,
-        request: &Request<'_>,
-    ) -> Result<Submitted, Refusal> {
-        let command = Command::decode(request.command).expect("the host checks commands where they enter");
-        if !self.config.slots.contains(request.slot) {
-            // Followers would refuse it for ever, with all that follows it.
-            return Err(Refusal::NotHere { group: self.config.group });
-        }
-        self.check_serving()?;
-        if let Some(refusal) = broken_limit(&shared.settings, &command) {
-            return Err(refusal);
-        }
-        if command.op == Op::WaitAcks {
-            return self.submit_wait(shared, now, request.token, &command);
-        }
-        if !command.op.is_write() {
-            return self.submit_read(shared, now, request, &command);
-        }
-        let growth = self.check_room(shared, request, &command)?;
-        let limit = (shared.settings.value_bytes_max as u64).to_le_bytes();
-        let (whole, limited) = ([request.command], with_number(request.command, &limit));
-        let body: &[&[u8]] = if command.op == Op::Append { &limited } else { &whole };
-        let entry = NewEntry { kind: EntryKind::Command, slot: request.slot, body, growth };
-        let Ok(id) = self.append(shared, now, &entry) else { return Ok(Submitted::LogFull) };
-        match request.level {
-            Level::Accepted => shared.outputs.reply(request.token, Ended::Accepted { id }),
-            Level::Commit => {
-                let deadline = now.saturating_add(shared.settings.request_timeout);
-                self.leader.waiting.add_write(id.index, request.token, deadline);
-                shared.waiter_count += 1;
-            }
-        }
-        Ok(Submitted::Taken)
-    }
-
-    fn check_serving(&self) -> Result<(), Refusal> {
-        let group = self.config.group;
-        match self.leader.verdict(self.config) {
-            Verdict::Founded => Ok(()),
-            Verdict::Waiting { have, need } => Err(Refusal::NoQuorum { group, have, need }),
-            Verdict::Refused { earlier, witnesses } => {
-                let missing = ReplicaId { node: self.config.leader, incarnation: earlier };
-                Err(Refusal::Unavailable { group, missing, witnesses })
-            }
-        }
-    }
-
-    fn append(&mut self, shared: &mut Shared, now: Instant, entry: &NewEntry<'_>) -> Result<EntryId, LogFull> {
-        let NewEntry { kind, slot, body, growth } = *entry;
-        let time = self.leader.log_time(now);
-        let stamp = EntryStamp { epoch: self.config.epoch, time, kind, slot };
-        let id = self.replica.log.append(&mut shared.pool, stamp, body)?;
-        self.leader.stamped = time;
-        let body_len = body.iter().map(|part| part.len()).sum();
-        self.leader.uncommitted.bytes += crate::entry::padded_len(body_len);
-        self.leader.uncommitted.reserved.push_back(growth);
-        shared.reserved_bytes += growth;
-        Ok(id)
-    }
-
-    fn submit_read(
-        &mut self,
-        shared: &mut Shared,
-        now: Instant,
-        request: &Request<'_>,
-        command: &Command<'_>,
-    ) -> Result<Submitted, Refusal> {
-        let lease_end = self.leader.lease_end(self.config, &shared.settings, now);
-        let lease = nanos(shared.settings.read_lease);
-        if lease_end.0 < now.0 + lease / 2 {
-            self.leader.wants_lease = true;
-        }
-        let after = request.after.min(self.replica.log.last());
-        if now < lease_end && after <= self.replica.applied.index {
-            self.answer_read(shared, now, request.token, command);
-            return Ok(Submitted::Taken);
-        }
-        let (have, need) = (self.leader.reachable(), self.config.write_quorum);
-        if have < need {
-            return Err(Refusal::NoQuorum { group: self.config.group, have, need });
-        }
-        if shared.waiter_count >= shared.settings.waiters_max {
-            return Err(Refusal::Overload { what: Bottleneck::Waiters, retry_after: RETRY_AFTER });
-        }
-        let deadline = now.saturating_add(shared.settings.request_timeout);
-        self.leader.waiting.add_read(after, request.token, deadline, request.command);
-        shared.waiter_count += 1;
-        Ok(Submitted::Taken)
-    }
-
-    fn answer_read(&mut self, shared: &mut Shared, now: Instant, token: Token, command: &Command<'_>) {
-        let moment = Moment { time: self.leader.log_time(now) };
-        let (replica, bytes_max) = (&*self.replica, shared.settings.answer_bytes_max);
-        shared.outputs.done(token, |out| {
-            AnswerSink::bounded(out, bytes_max, |answer| replica.kv.read(moment, command, answer));
-            replica.applied
-        });
-    }
-
-    fn submit_wait(
-        &mut self,
-        shared: &mut Shared,
-        now: Instant,
-        token: Token,
-        command: &Command<'_>,
-    ) -> Result<Submitted, Refusal> {
-        if shared.waiter_count >= shared.settings.waiters_max {
-            return Err(Refusal::Overload { what: Bottleneck::Waiters, retry_after: RETRY_AFTER });
-        }
-        let index = LogIndex(u64::try_from(command.time).unwrap_or(0)).min(self.replica.log.last());
-        let need = usize::try_from(command.number).unwrap_or(0);
-        // The timeout stands in the value: 8 bytes, nanoseconds; 0 waits as long as any request may.
-        let timeout = command.value.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let longest = shared.settings.request_timeout;
-        let timeout = if timeout == 0 { longest } else { Duration::from_nanos(timeout).min(longest) };
-        self.leader.waiting.add_acks(index, need, token, now.saturating_add(timeout));
-        shared.waiter_count += 1;
-        self.complete_ack_waits(shared, now);
-        Ok(Submitted::Taken)
-    }
-
-    fn complete_ack_waits(&mut self, shared: &mut Shared, now: Instant) {
-        let Leader { waiting, peers, .. } = &mut *self.leader;
-        let holders = |index| peers.iter().filter(|peer| peer.voted >= index).count();
-        while let Some(waiter) = waiting.take_acks(now, holders) {
-            shared.waiter_count -= 1;
-            let applied = self.replica.applied;
-            shared.outputs.done(waiter.token, |out| {
-                AnswerSink::into(out).count(holders(waiter.index));
-                applied
-            });
-        }
-    }
-
     // ---- peers ----
 
     pub(super) fn on_peer_connected(&mut self, shared: &mut Shared, now: Instant, replica: ReplicaId) {
@@ -361,8 +311,10 @@ impl Leading<'_> {
                     peer.count(replica.incarnation);
                 }
             }
-            Status::Serving if peer.voter.is_none() => peer.count(replica.incarnation),
-            Status::Serving => {}
+            Status::Serving { .. } if !self.config.is_assigned() && peer.voter.is_none() => {
+                peer.count(replica.incarnation);
+            }
+            Status::Adopted { .. } | Status::Serving { .. } => {}
         }
         if peer.is_learner_present() {
             shared.outputs.notify(Event::Learner { group: self.config.group, replica });
@@ -375,19 +327,27 @@ impl Leading<'_> {
         let Some(position) = self.leader.peers.iter().position(|peer| peer.replica() == Some(envelope.from)) else {
             return;
         };
-        if envelope.epoch != self.config.epoch {
-            return;
-        }
+        let tally = match &self.leader.change {
+            _ if envelope.epoch == self.config.epoch => Tally::Current,
+            Some(change) if envelope.epoch == change.config.epoch => Tally::Next,
+            Some(_) | None => return,
+        };
         match envelope.message {
-            Message::Ack(ack) => self.handle_ack(shared, now, position, ack),
+            Message::Ack(ack) => self.handle_ack(shared, now, position, tally, ack),
             Message::Mismatch(mismatch) => self.handle_mismatch(shared, now, position, mismatch),
-            Message::ChunkAck(ack) => self.handle_chunk_ack(shared, now, position, ack),
-            Message::Refused(refused) => self.handle_refused(shared, position, refused),
-            Message::Append(_) | Message::Chunk(_) => {}
+            Message::ChunkAck(ack) => self.handle_chunk_ack(shared, now, position, tally, ack),
+            Message::Refused(refused) => self.handle_refused(shared, now, position, refused),
+            Message::Append(_)
+            | Message::Chunk(_)
+            | Message::Seal
+            | Message::Sealed(_)
+            | Message::Fetch { .. }
+            | Message::Fetched(_)
+            | Message::Unfetchable => {}
         }
     }
 
-    fn handle_ack(&mut self, shared: &mut Shared, now: Instant, position: usize, ack: Ack) {
+    fn handle_ack(&mut self, shared: &mut Shared, now: Instant, position: usize, tally: Tally, ack: Ack) {
         let last = self.replica.log.last();
         let peer = &mut self.leader.peers[position];
         if ack.matched > last || ack.sent > now {
@@ -399,7 +359,7 @@ impl Leading<'_> {
             peer.heard = now;
             return peer.shrink_window(ack.matched);
         }
-        peer.on_ack(ack.matched, ack.sent, now);
+        peer.on_ack(tally, ack.matched, ack.sent, now);
         if let (Status::Founding(founding), Some(replica)) = (&mut self.leader.status, peer.replica()) {
             founding.record_accepted(replica);
             // If there is no room, the alarm is set.
@@ -407,6 +367,9 @@ impl Leading<'_> {
             return;
         }
         self.advance_commit(shared);
+        if self.is_asking(position) {
+            self.ask_core(shared, now);
+        }
         self.serve_reads(shared, now);
         if self.leader.waiting.has_acks() {
             self.complete_ack_waits(shared, now);
@@ -450,7 +413,7 @@ impl Leading<'_> {
         });
     }
 
-    fn handle_chunk_ack(&mut self, shared: &mut Shared, now: Instant, position: usize, ack: ChunkAck) {
+    fn handle_chunk_ack(&mut self, shared: &mut Shared, now: Instant, position: usize, tally: Tally, ack: ChunkAck) {
         let last = self.replica.log.last();
         let peer = &mut self.leader.peers[position];
         let Progress::Snapshot(send) = &mut peer.progress else { return };
@@ -465,16 +428,26 @@ impl Leading<'_> {
             ChunkProgress::Installed { matched } if send.is_complete && matched <= last => {
                 peer.progress = Progress::Replicate { next: send.next };
                 // Not an answer to an append: it echoes nothing.
-                peer.on_ack(matched, Instant(0), now);
+                peer.on_ack(tally, matched, Instant(0), now);
                 let to = peer.replica().expect("it has just answered");
                 shared.outputs.notify(Event::SnapshotInstalled { group: self.config.group, to });
                 self.advance_commit(shared);
+                if self.is_asking(position) {
+                    self.ask_core(shared, now);
+                }
             }
             ChunkProgress::Installed { .. } | ChunkProgress::Broken => peer.begin_probe(last.next(), now),
         }
     }
 
-    fn handle_refused(&mut self, shared: &mut Shared, position: usize, refused: Refused) {
+    fn handle_refused(&mut self, shared: &mut Shared, now: Instant, position: usize, refused: Refused) {
+        if self.config.is_assigned() {
+            if refused.promise > self.epoch() {
+                self.leader.is_refused = true;
+                self.ask_core(shared, now);
+            }
+            return;
+        }
         let member = self.leader.peers[position].node;
         let Some(earlier) = refused.leader.filter(|leader| leader.node == self.config.leader && *leader != shared.me)
         else {
@@ -504,9 +477,8 @@ impl Leading<'_> {
                 peer.count(incarnation);
             }
         }
-        self.leader.began = Some(now);
-        let view = NewEntry { kind: EntryKind::View, slot: self.config.slots.first, body: &[], growth: 0 };
-        match self.append(shared, now, &view) {
+        self.leader.began = Some((now, LogTime(0)));
+        match self.append_view(shared, now) {
             Ok(view) => {
                 self.leader.status = Status::Proposing { view: view.index, founding };
                 shared.outputs.notify(Event::Founded { group: self.config.group });
@@ -524,31 +496,67 @@ impl Leading<'_> {
 
     // ---- commit ----
 
+    pub(super) fn append(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        entry: &NewEntry<'_>,
+    ) -> Result<EntryId, LogFull> {
+        let NewEntry { kind, slot, body, growth } = *entry;
+        let time = self.leader.log_time(now);
+        let stamp = EntryStamp { epoch: self.epoch(), time, kind, slot };
+        let id = self.replica.log.append(&mut shared.pool, stamp, body)?;
+        self.leader.stamped = time;
+        let body_len = body.iter().map(|part| part.len()).sum();
+        self.leader.uncommitted.add(crate::entry::padded_len(body_len), growth);
+        shared.reserved_bytes += growth;
+        Ok(id)
+    }
+
+    /// Appends the first entry of an epoch.
+    pub(super) fn append_view(&mut self, shared: &mut Shared, now: Instant) -> Result<EntryId, LogFull> {
+        let view = NewEntry { kind: EntryKind::View, slot: self.config.slots.first, body: &[], growth: 0 };
+        self.append(shared, now, &view)
+    }
+
+    /// Returns the epoch of what it appends and sends: that of the change under way, if there is one.
+    pub(super) fn epoch(&self) -> Epoch {
+        self.leader.change.as_ref().map_or(self.config.epoch, |change| change.config.epoch)
+    }
+
+    /// Returns how far `quorum` members of the epoch that is led hold the log.
+    pub(super) fn held(&self, quorum: usize) -> LogIndex {
+        // What follows the first entry of a change belongs to that epoch.
+        let own = self.leader.change.as_ref().map_or(self.replica.log.last(), |change| change.first_view.previous());
+        let members = self.leader.peers.iter().filter(|peer| peer.is_member);
+        LogIndex(nth_largest(members.map(|peer| peer.voted.0).chain([own.0]), quorum))
+    }
+
     /// Commits what W replicas hold, applies it and answers who waited for it.
-    fn advance_commit(&mut self, shared: &mut Shared) {
-        let last = self.replica.log.last();
+    pub(super) fn advance_commit(&mut self, shared: &mut Shared) {
         let write_quorum = self.config.write_quorum;
         // Entries of older epochs commit only through this epoch's VIEW, its first entry.
         let (view, quorum) = match self.leader.status {
-            Status::Founding(_) => return,
+            Status::Founding(_) | Status::Adopted { .. } => return,
             Status::Proposing { view, .. } => (view, view_quorum(self.config.members.len(), write_quorum)),
-            Status::Serving => (LogIndex(0), write_quorum),
+            Status::Serving { view } => (view, write_quorum),
         };
-        let votes = self.leader.peers.iter().map(|peer| peer.voted.0).chain([last.0]);
-        let held = LogIndex(nth_largest(votes, quorum));
-        if held <= self.replica.commit || held < view {
+        let (before, held) = (self.replica.commit, self.held(quorum));
+        if held <= before || held < view {
             return;
         }
         self.replica.advance_commit(held);
         if let Status::Proposing { .. } = self.leader.status {
-            self.leader.status = Status::Serving;
+            self.leader.status = Status::Serving { view };
+        }
+        if before < view {
             let (group, epoch) = (self.config.group, self.config.epoch);
             shared.outputs.notify(Event::Serving { group, epoch });
         }
         self.apply(shared);
     }
 
-    fn apply(&mut self, shared: &mut Shared) {
+    pub(super) fn apply(&mut self, shared: &mut Shared) {
         let used_before = self.replica.kv.used_bytes();
         let Leader { waiting, uncommitted, .. } = &mut *self.leader;
         let Shared { pool, outputs, waiter_count, used_bytes, reserved_bytes, .. } = shared;
@@ -572,7 +580,7 @@ impl Leading<'_> {
     /// Answers the reads that may be answered now.
     fn serve_reads(&mut self, shared: &mut Shared, now: Instant) {
         self.leader.has_ready_reads = false;
-        if !self.leader.waiting.has_reads() || !matches!(self.leader.status, Status::Serving) {
+        if !self.leader.waiting.has_reads() || !self.leader.may_read(self.replica.commit) {
             return;
         }
         if now >= self.leader.lease_end(self.config, &shared.settings, now) {
@@ -627,6 +635,9 @@ impl Leading<'_> {
             self.try_found(shared, now)?;
         }
         self.end_late(shared, now);
+        if self.leader.ask_at.take_if(|at| *at <= now).is_some() {
+            self.ask_core(shared, now);
+        }
         if self.leader.notice_due.is_some_and(|due| due <= now) {
             // The end of the turn sends the notice.
             self.leader.notice_due = None;
@@ -647,7 +658,7 @@ impl Leading<'_> {
     fn end_late(&mut self, shared: &mut Shared, now: Instant) {
         while let Some((index, token)) = self.leader.waiting.take_late_write(now) {
             shared.waiter_count -= 1;
-            let id = EntryId { epoch: self.config.epoch, index };
+            let id = EntryId { epoch: self.replica.log.epoch_at(&shared.pool, index).unwrap_or(self.epoch()), index };
             shared.outputs.reply(token, Ended::Unknown { id });
         }
         while let Some(read) = self.leader.waiting.take_late_read(now) {
@@ -663,6 +674,9 @@ impl Leading<'_> {
     /// Appends the end of the keys whose deadline has come in logged time.
     fn expire_keys(&mut self, shared: &mut Shared, now: Instant) -> Result<(), LogFull> {
         let time = self.leader.log_time(now);
+        if let Status::Adopted { .. } = self.leader.status {
+            return Ok(());
+        }
         let is_under_way = self.leader.expiring > self.replica.applied.index;
         if is_under_way || self.replica.kv.next_deadline().is_none_or(|deadline| deadline > time) {
             return Ok(());

@@ -53,26 +53,28 @@ impl Leading<'_> {
             // What it would have to be asked about has left the log.
             return self.begin_snapshot(shared, peer, now);
         };
+        let message_epoch = self.epoch();
         let peer = &mut self.leader.peers[peer];
         let Some(to) = peer.replica() else { return };
         let prev = EntryId { epoch, index: prev };
         // The commit index counts as far as the logs match, which the receiver finds out. It must be here: a follower whose
         // log is full has room again only once it may apply.
         let frame = AppendFrame { prev, commit: self.replica.commit, sent: now, last: prev.index };
-        shared.outputs.append(to, position, self.config.epoch, StreamId::LIVE, frame);
+        shared.outputs.append(to, position, message_epoch, StreamId::LIVE, frame);
         peer.progress = Progress::Probe { next, is_sent: true };
         peer.heard = now;
     }
 
     /// Sends an append without entries: it carries the commit index and renews the lease.
     fn send_empty(&mut self, shared: &mut Shared, now: Instant, position: usize, peer: usize) {
+        let message_epoch = self.epoch();
         let peer = &mut self.leader.peers[peer];
         let (Some(to), Progress::Replicate { next }) = (peer.replica(), &peer.progress) else { return };
         let prev = next.previous();
         let Some(epoch) = self.replica.log.epoch_at(&shared.pool, prev) else { return };
         let prev = EntryId { epoch, index: prev };
         let frame = AppendFrame { prev, commit: self.replica.commit, sent: now, last: prev.index };
-        shared.outputs.append(to, position, self.config.epoch, StreamId::LIVE, frame);
+        shared.outputs.append(to, position, message_epoch, StreamId::LIVE, frame);
         peer.told_commit = self.replica.commit;
     }
 
@@ -89,6 +91,7 @@ impl Leading<'_> {
             Progress::Snapshot(send) => send.stream,
             Progress::Lost | Progress::Probe { .. } | Progress::Replicate { .. } => StreamId::LIVE,
         };
+        let message_epoch = self.epoch();
         let (mut next, mut sent_bytes) = (next, 0);
         let last = self.replica.log.last();
         while next <= last {
@@ -103,7 +106,7 @@ impl Leading<'_> {
             let (through, bytes) = self.replica.log.piece(&shared.pool, next..=last, window);
             let prev = EntryId { epoch, index: next.previous() };
             let frame = AppendFrame { prev, commit: self.replica.commit, sent: now, last: through };
-            shared.outputs.append(to, position, self.config.epoch, stream, frame);
+            shared.outputs.append(to, position, message_epoch, stream, frame);
             peer.told_commit = self.replica.commit;
             peer.on_sent(through, bytes, now);
             sent_bytes += bytes;
@@ -125,7 +128,7 @@ impl Leading<'_> {
         if sent > 0 {
             self.send_entries(shared, now, position, peer, next);
         }
-        let applied = self.replica.applied;
+        let (message_epoch, applied) = (self.epoch(), self.replica.applied);
         let (chunk_bytes, in_flight) = (shared.settings.chunk_bytes, shared.settings.chunks_in_flight);
         let Progress::Snapshot(send) = &mut self.leader.peers[peer].progress else { return };
         if send.sent == 0 {
@@ -137,7 +140,7 @@ impl Leading<'_> {
             return;
         }
         let kv = &self.replica.kv;
-        shared.outputs.chunk(to, position, self.config.epoch, |out| {
+        shared.outputs.chunk(to, position, message_epoch, |out| {
             let is_last = send.cursor.take(kv, chunk_bytes, out);
             let sequence = send.sent;
             send.sent += 1;

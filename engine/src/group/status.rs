@@ -57,6 +57,8 @@ pub enum GroupState {
         /// How many replicas still follow that run.
         witnesses: usize,
     },
+    /// This node has been told to lead it, and does not yet: it collects the log, or its epoch is not active.
+    TakingOver,
     /// This node follows.
     Following {
         /// The leader it is bound to, once it has heard one.
@@ -113,7 +115,7 @@ impl Group {
             used_bytes: self.replica.kv.used_bytes(),
             waiter_count: match &self.role {
                 Role::Leader(leader) => leader.waiting.len(),
-                Role::Follower(_) => 0,
+                Role::Candidate(_) | Role::Follower(_) => 0,
             },
         }
     }
@@ -121,11 +123,13 @@ impl Group {
     fn state(&self) -> GroupState {
         let leader = match &self.role {
             Role::Leader(leader) => leader,
+            Role::Candidate(_) => return GroupState::TakingOver,
             Role::Follower(follower) if follower.installing().is_some() => return GroupState::Installing,
             Role::Follower(follower) => return GroupState::Following { leader: follower.leader() },
         };
         let (have, need) = (leader.reachable(), self.config.write_quorum);
         match leader.verdict(&self.config) {
+            Verdict::Founded if !leader.may_read(self.replica.commit) => GroupState::TakingOver,
             Verdict::Founded if have >= need => GroupState::Serving,
             Verdict::Founded => GroupState::Waiting { have, need },
             Verdict::Waiting { have, need } => GroupState::Waiting { have, need },
@@ -147,7 +151,7 @@ impl Group {
                     let standing = match &peer.progress {
                         Progress::Lost if peer.voter.is_none() => Standing::Unknown,
                         Progress::Lost => Standing::Lost,
-                        _ if peer.is_learner_present() => Standing::Learner,
+                        _ if peer.is_learner_present() || !peer.is_member => Standing::Learner,
                         Progress::Probe { .. } | Progress::Snapshot(_) => Standing::CatchingUp,
                         Progress::Replicate { .. } => Standing::Voter,
                     };
@@ -158,14 +162,17 @@ impl Group {
                 members
             }
             // It knows who the others are, and nothing else of them.
-            Role::Follower(follower) => {
-                let leader = follower.leader().map(|leader| leader.incarnation);
+            Role::Candidate(_) | Role::Follower(_) => {
+                let leader = match &self.role {
+                    Role::Follower(follower) => follower.leader().map(|leader| leader.incarnation),
+                    Role::Leader(_) | Role::Candidate(_) => None,
+                };
                 let standing = |node| match node {
                     _ if node == me.node => member(node, Some(me.incarnation), Standing::Unknown, last),
                     _ if node == self.config.leader => member(node, leader, Standing::Leader, self.replica.commit),
                     _ => member(node, None, Standing::Unknown, LogIndex(0)),
                 };
-                self.config.members.iter().copied().map(standing).collect()
+                self.config.members.iter().map(|member| standing(member.node)).collect()
             }
         }
     }

@@ -25,16 +25,22 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) node: NodeId,
+    /// Whether a run of it is a member of the epoch that is led. If not, it is a learner, or a member of a change under way.
+    pub(crate) is_member: bool,
     /// The incarnation that counts in quorums, once it is fixed. Another one of the same node is a learner.
     pub(crate) voter: Option<Incarnation>,
     /// The incarnation at the other end of the connection.
     pub(crate) present: Option<Incarnation>,
     /// Largest index the voter has acknowledged in this epoch. Stays when the voter is gone.
     pub(crate) voted: LogIndex,
+    /// As `voter` and `voted`, in the epoch of a change that is under way.
+    pub(crate) next_voter: Option<Incarnation>,
+    pub(crate) next_voted: LogIndex,
     /// Largest index the present incarnation has acknowledged.
     pub(crate) matched: LogIndex,
-    /// Latest send time the voter has echoed.
-    pub(crate) echo: Instant,
+    /// Latest send time that an incarnation has echoed, in any epoch of this leader, and which one.
+    echo: Instant,
+    echoed_by: Option<Incarnation>,
     /// The commit index it was told last.
     pub(crate) told_commit: LogIndex,
     /// When it last answered, or was first owed an answer.
@@ -42,6 +48,15 @@ pub(crate) struct Peer {
     pub(crate) progress: Progress,
     window: VecDeque<(LogIndex, usize)>,
     window_bytes: usize,
+}
+
+/// For which epoch an acknowledgement counts: the one it was sent in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tally {
+    /// The one that is led.
+    Current,
+    /// The one of the change under way.
+    Next,
 }
 
 /// What a peer is sent next.
@@ -83,11 +98,15 @@ impl Peer {
     pub(crate) fn new(node: NodeId) -> Self {
         Self {
             node,
+            is_member: true,
             voter: None,
             present: None,
             voted: LogIndex(0),
+            next_voter: None,
+            next_voted: LogIndex(0),
             matched: LogIndex(0),
             echo: Instant(0),
+            echoed_by: None,
             told_commit: LogIndex(0),
             heard: Instant(0),
             progress: Progress::Lost,
@@ -106,7 +125,8 @@ impl Peer {
         self.present.is_some() && self.present == self.voter
     }
 
-    /// Whether the replica at the other end of the connection copies the log without being counted.
+    /// Whether the replica at the other end of the connection copies the log without being counted, and another run of its
+    /// node is a voter.
     pub(crate) fn is_learner_present(&self) -> bool {
         self.present.is_some() && self.voter.is_some() && self.present != self.voter
     }
@@ -123,8 +143,13 @@ impl Peer {
     /// Has this incarnation count in quorums, and nothing that another one has said.
     pub(crate) fn count(&mut self, incarnation: Incarnation) {
         if self.voter != Some(incarnation) {
-            (self.voter, self.voted, self.echo) = (Some(incarnation), LogIndex(0), Instant(0));
+            (self.voter, self.voted) = (Some(incarnation), LogIndex(0));
         }
+    }
+
+    /// Has no incarnation count in quorums.
+    pub(crate) fn count_none(&mut self) {
+        (self.voter, self.voted) = (None, LogIndex(0));
     }
 
     pub(crate) fn on_lost(&mut self) {
@@ -140,13 +165,37 @@ impl Peer {
         self.clear_window();
     }
 
-    /// Notes an acknowledgement of the live log.
-    pub(crate) fn on_ack(&mut self, matched: LogIndex, sent: Instant, now: Instant) {
+    /// Begins the count for a change: which incarnation will be a voter, if any.
+    pub(crate) fn begin_next(&mut self, voter: Option<Incarnation>) {
+        (self.next_voter, self.next_voted) = (voter, LogIndex(0));
+    }
+
+    /// The change is active: what counted for it counts.
+    pub(crate) fn enter_next(&mut self) {
+        (self.voter, self.voted) = (self.next_voter, self.next_voted);
+        self.begin_next(None);
+    }
+
+    /// Returns the latest send time that `voter` has echoed.
+    pub(crate) fn echo_of(&self, voter: Option<Incarnation>) -> Instant {
+        if voter.is_some() && voter == self.echoed_by { self.echo } else { Instant(0) }
+    }
+
+    /// Notes an acknowledgement of the live log, given in the epoch that `tally` names.
+    pub(crate) fn on_ack(&mut self, tally: Tally, matched: LogIndex, sent: Instant, now: Instant) {
         self.heard = now;
         self.matched = self.matched.max(matched);
-        if self.is_voter_present() {
-            self.voted = self.voted.max(matched);
-            self.echo = self.echo.max(sent);
+        if self.present != self.echoed_by {
+            (self.echo, self.echoed_by) = (Instant(0), self.present);
+        }
+        self.echo = self.echo.max(sent);
+        // I3: nothing counts that a replica outside the configuration has said.
+        match tally {
+            Tally::Current if self.is_voter_present() => self.voted = self.voted.max(matched),
+            Tally::Next if self.present.is_some() && self.present == self.next_voter => {
+                self.next_voted = self.next_voted.max(matched);
+            }
+            Tally::Current | Tally::Next => {}
         }
         match &mut self.progress {
             Progress::Probe { .. } => self.progress = Progress::Replicate { next: matched.next() },

@@ -15,10 +15,12 @@ use crate::group::{GroupStatus, Level, Request};
 use crate::ids::{EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId};
 use crate::machine::answer::{Answer, AnswerSink};
 use crate::machine::command::{Command, Op};
-use crate::message::{Append, Chunk, Envelope, Message};
+use crate::message::{Envelope, Message};
 use crate::output::{Event, Outcome, Output, Outputs, Refusal, Token};
 use crate::slots::{SlotMap, slot_of};
 use crate::time::Instant;
+
+use super::parcel::OwnedMessage;
 
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,15 +38,8 @@ pub enum End {
 /// What is on its way from one process to another.
 #[derive(Clone, Debug)]
 enum Parcel {
-    /// A message, with bytes of its own.
-    Message {
-        from: ReplicaId,
-        group: GroupId,
-        epoch: Epoch,
-        message: Message<'static>,
-        /// Entries of an append or body of a chunk.
-        bytes: Vec<u8>,
-    },
+    /// A message.
+    Message { from: ReplicaId, group: GroupId, epoch: Epoch, message: OwnedMessage },
     /// The end of the connection to this one.
     Closed(ReplicaId),
 }
@@ -168,7 +163,7 @@ impl Cluster {
 
     /// Keeps a copy of the first chunk that is on its way from one node to another, if there is one; returns whether.
     pub fn keep_chunk(&mut self, from: NodeId, to: NodeId) -> bool {
-        let is_chunk = |parcel: &&Parcel| matches!(parcel, Parcel::Message { message: Message::Chunk(_), .. });
+        let is_chunk = |parcel: &&Parcel| matches!(parcel, Parcel::Message { message, .. } if matches!(message.get(), Message::Chunk(_)));
         let found = self.stage.links.get(&(from, to)).and_then(|link| link.iter().find(is_chunk));
         self.stage.kept = found.cloned();
         self.stage.kept.is_some()
@@ -245,14 +240,8 @@ impl Cluster {
         match parcel {
             None => return false,
             Some(Parcel::Closed(peer)) => self.lose(to, peer),
-            Some(Parcel::Message { from, group, epoch, message, bytes }) => {
-                let message = match message {
-                    Message::Append(append) => Message::Append(Append { entries: &bytes, ..append }),
-                    Message::Chunk(chunk) => Message::Chunk(Chunk { body: &bytes, ..chunk }),
-                    message @ (Message::Ack(_) | Message::Refused(_) | Message::Mismatch(_) | Message::ChunkAck(_)) => {
-                        message
-                    }
-                };
+            Some(Parcel::Message { from, group, epoch, message }) => {
+                let message = message.get();
                 // Nobody reads any more what came over a connection that was closed.
                 if self.stage.facing.get(&(to, from.node)) == Some(&from) {
                     self.input(to, Input::Message(Envelope { from, group, epoch, message }));
@@ -394,7 +383,7 @@ impl Cluster {
         let node = self.node_of(place);
         let me = ReplicaId { node, incarnation: Incarnation(self.next_token) };
         let groups = (0..self.placement.slots().group_count()).map(|group| self.placement.group(GroupId(group)));
-        let groups = groups.filter(|group| group.members.contains(&node)).collect();
+        let groups = groups.filter(|group| group.has_node(node)).collect();
         let settings = self.config.clone().build().expect("valid settings");
         self.nodes.insert(place, (me, Engine::new(settings, me, groups)));
         self.stage.places.insert(me, place);
@@ -462,8 +451,7 @@ impl Stage {
                     if self.facing.get(&(place, to.node)) != Some(&to) {
                         continue;
                     }
-                    let (message, bytes) = owned(message);
-                    let parcel = Parcel::Message { from: me, group, epoch, message, bytes };
+                    let parcel = Parcel::Message { from: me, group, epoch, message: OwnedMessage::from(&message) };
                     self.links.entry((place, there)).or_default().push_back(parcel);
                 }
                 Output::Reply { token, outcome } => {
@@ -476,20 +464,10 @@ impl Stage {
                     let before = self.ends.insert(token, end);
                     assert_eq!(before, None, "I8: {token:?} was answered twice");
                 }
+                // There is no core on this stage.
+                Output::Ask { .. } => {}
                 Output::Notify(event) => self.events.push((place, event)),
             }
         }
-    }
-}
-
-/// Takes the bytes out of a message.
-fn owned(message: Message<'_>) -> (Message<'static>, Vec<u8>) {
-    match message {
-        Message::Append(append) => (Message::Append(Append { entries: &[], ..append }), append.entries.to_vec()),
-        Message::Chunk(chunk) => (Message::Chunk(Chunk { body: &[], ..chunk }), chunk.body.to_vec()),
-        Message::Ack(ack) => (Message::Ack(ack), Vec::new()),
-        Message::Refused(refused) => (Message::Refused(refused), Vec::new()),
-        Message::Mismatch(mismatch) => (Message::Mismatch(mismatch), Vec::new()),
-        Message::ChunkAck(ack) => (Message::ChunkAck(ack), Vec::new()),
     }
 }

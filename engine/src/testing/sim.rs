@@ -22,6 +22,7 @@
 //! A run ends 20 s after its chaos at the latest.
 
 mod client;
+mod control;
 mod faults;
 mod judge;
 mod network;
@@ -35,12 +36,14 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use fastrand::Rng;
 
 use crate::config::Placement;
-use crate::ids::{NodeId, ReplicaId};
+use crate::control::record::{Ask, News};
+use crate::ids::{GroupId, NodeId, ReplicaId};
 use crate::output::{Event as Notice, Outcome, Refusal, Token};
 use crate::slots::{SlotMap, slot_of};
 use crate::time::Instant;
 
 use client::{Client, Histories, Request};
+use control::Core;
 use faults::Fault;
 use judge::Judge;
 use network::{Links, Parcel};
@@ -75,8 +78,27 @@ pub struct Report {
     pub trace: u64,
 }
 
-/// What a good number of seeds must have reached together.
-pub const SOMETIMES: [&str; 14] = [
+/// What a good number of seeds of each mode must have reached together.
+pub fn sometimes(mode: Mode) -> Vec<&'static str> {
+    let with_core = SOMETIMES_WITH_CORE.iter().filter(|_| mode == Mode::Core);
+    let without = SOMETIMES_WITHOUT_CORE.iter().filter(|_| mode == Mode::Static);
+    SOMETIMES.iter().chain(with_core).chain(without).copied().collect()
+}
+
+const SOMETIMES_WITH_CORE: [&str; 8] = [
+    "a candidate asked for entries",
+    "a candidate asked whoever has the log to take over",
+    "a leader asked for a new epoch",
+    "a leader asked to count a learner",
+    "a leader was deposed",
+    "a member was dropped",
+    "a replica took over",
+    "the core had no answer",
+];
+
+const SOMETIMES_WITHOUT_CORE: [&str; 1] = ["a request found the group unavailable"];
+
+const SOMETIMES: [&str; 13] = [
     "a follower restarted without memory",
     "a leader restarted without memory",
     "a learner copied a group",
@@ -84,7 +106,6 @@ pub const SOMETIMES: [&str; 14] = [
     "a node stood still longer than a lease",
     "a read waited for its lease in vain",
     "a request found no quorum",
-    "a request found the group unavailable",
     "a request found the log, the group or the waiting list full",
     "a request found the memory full",
     "a snapshot was installed",
@@ -93,13 +114,22 @@ pub const SOMETIMES: [&str; 14] = [
     "five nodes",
 ];
 
+/// Who decides which replicas lead and count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A consistent core: leaders are taken over from, members come and go.
+    Core,
+    /// Nobody: the leader of a group is fixed, and a run of it that lost its memory never serves.
+    Static,
+}
+
 /// Runs one seed.
 ///
 /// # Panics
 /// If an invariant does not hold, clients saw what no single copy shows, or a group does not serve after all was healed.
 #[must_use]
-pub fn run(seed: u64) -> Report {
-    let mut sim = Sim::new(seed);
+pub fn run(seed: u64, mode: Mode) -> Report {
+    let mut sim = Sim::new(seed, mode);
     sim.run();
     sim.finish()
 }
@@ -107,6 +137,7 @@ pub fn run(seed: u64) -> Report {
 struct Sim {
     plan: Plan,
     placement: Placement,
+    core: Option<Core>,
     rng: Rng,
     now: u64,
     queue: BinaryHeap<Reverse<Scheduled>>,
@@ -145,6 +176,9 @@ enum Event {
     Patience { client: usize, token: Token },
     Client(usize),
     Restart(NodeId),
+    Ask { from: ReplicaId, group: GroupId, ask: Ask },
+    News { node: NodeId, group: GroupId, news: Box<News> },
+    CoreLooks,
     Fault(Fault),
     Heal,
 }
@@ -163,7 +197,7 @@ enum End {
 }
 
 impl Sim {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, mode: Mode) -> Self {
         let plan = Plan::of(seed);
         let mut rng = Rng::with_seed(seed ^ 0x51b0_1e5e_ed00_0001);
         let slots = SlotMap::new(plan.partitions).expect("1 to 16384 partitions");
@@ -173,8 +207,10 @@ impl Sim {
         let links = Links::new(plan.network, rng.fork());
         let clients = (0..plan.clients).map(|_| rng.fork()).collect::<Vec<_>>();
         let clients = (1..).zip(clients).map(|(number, rng)| Client::new(number, plan.keys, rng)).collect();
+        let core = (mode == Mode::Core).then(|| Core::new(plan.patience_ns));
         let mut sim = Self {
             placement,
+            core,
             now: 0,
             queue: BinaryHeap::new(),
             sequence: 0,
@@ -206,6 +242,11 @@ impl Sim {
         }
         for fault in [Fault::Break, Fault::Cut, Fault::Pause, Fault::Crash, Fault::Clog] {
             sim.schedule_fault(fault);
+        }
+        if sim.core.is_some() {
+            for fault in [Fault::Depose, Fault::Change, Fault::Outage] {
+                sim.schedule_fault(fault);
+            }
         }
         let chaos_ns = sim.plan.chaos_ns;
         sim.schedule(chaos_ns, Event::Heal);
@@ -257,6 +298,9 @@ impl Sim {
             }
             Event::Client(client) => self.next_operation_now(client),
             Event::Restart(node) => self.restart(node),
+            Event::Ask { from, group, ask } => self.answer(from, group, ask),
+            Event::News { node, group, news } => self.deliver(node, Inbound::News((group, news))),
+            Event::CoreLooks => self.look_after_groups(),
             Event::Fault(fault) => self.fail(fault),
             Event::Heal => self.heal(),
         }
@@ -321,7 +365,15 @@ impl Sim {
 
     fn send_request(&mut self, client: usize, request: Request) {
         let group = self.placement.slots().group_of(slot_of(request.key.as_bytes()));
-        let node = self.placement.leader_of(group);
+        let node = match &self.core {
+            None => self.placement.leader_of(group),
+            // Clients know an old leader now and then, and ask anybody.
+            Some(core) => {
+                let known = core.active(group).map(|config| config.leader).filter(|_| self.rng.u8(..8) > 0);
+                known.unwrap_or_else(|| NodeId(self.rng.u16(1..=self.plan.nodes)))
+            }
+        };
+        self.clients[client].sent_to(node);
         let token = request.token;
         let at = self.now + self.links.delay();
         self.schedule(at, Event::Request { node, request });
@@ -388,7 +440,8 @@ impl Sim {
     }
 
     fn note(&mut self, what: &'static str) {
-        debug_assert!(SOMETIMES.contains(&what), "{what} is not listed");
+        let lists = [&SOMETIMES[..], &SOMETIMES_WITH_CORE, &SOMETIMES_WITHOUT_CORE];
+        debug_assert!(lists.iter().any(|list| list.contains(&what)), "{what} is not listed");
         self.report.sometimes.insert(what);
     }
 
@@ -412,6 +465,8 @@ impl Sim {
             Notice::Learner { .. } => self.note("a learner copied a group"),
             Notice::SnapshotInstalled { .. } => self.note("a snapshot was installed"),
             Notice::Malformed { what, .. } => panic!("no replica of ours sends {what}"),
+            Notice::Deposed { .. } => self.note("a leader was deposed"),
+            Notice::TakingOver { .. } => self.note("a replica took over"),
             Notice::Founded { .. }
             | Notice::Serving { .. }
             | Notice::Unavailable { .. }

@@ -73,7 +73,8 @@ impl Map {
     /// Returns the places of a group, its leader first.
     fn places(&self, group: GroupId) -> Vec<Place> {
         let config = self.facts.placement.group(group);
-        let followers = config.members.into_iter().filter(|member| *member != config.leader);
+        let members = config.members.into_iter().map(|member| member.node);
+        let followers = members.filter(|node| *node != config.leader);
         [config.leader].into_iter().chain(followers).map(|node| self.place(node, group)).collect()
     }
 

@@ -65,6 +65,7 @@ fn group(status: &GroupStatus) -> Value {
         GroupState::Unavailable { missing, .. } => {
             format!("unavailable: missing {}.{}", missing.node, missing.incarnation)
         }
+        GroupState::TakingOver => "taking over".to_owned(),
         GroupState::Following { leader: Some(_) } => "following".to_owned(),
         GroupState::Following { leader: None } => "following: no leader heard yet".to_owned(),
         GroupState::Installing => "installing a snapshot".to_owned(),

@@ -131,7 +131,7 @@ impl Facts {
         self.groups()
             .filter(|group| self.home_of(*group) == cpu)
             .map(|group| self.placement.group(group))
-            .filter(|group| group.members.contains(&self.me.node))
+            .filter(|group| group.has_node(self.me.node))
             .collect()
     }
 

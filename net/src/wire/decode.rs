@@ -8,11 +8,15 @@
 //!
 //! Frames that pass are canonical: [`Frame::encode`] gives the same bytes again.
 
+use std::time::Duration;
+
 use quorate_engine::entry::{Entries, EntryKind};
 use quorate_engine::ids::{CpuId, EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId};
 use quorate_engine::machine::answer::Answer;
 use quorate_engine::machine::command::{Command, Op};
-use quorate_engine::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Message, Mismatch, Refused, StreamId};
+use quorate_engine::message::{
+    Ack, Append, Chunk, ChunkAck, ChunkProgress, Fetched, Message, Mismatch, Refused, Sealed, StreamId,
+};
 use quorate_engine::slots::SLOT_COUNT;
 use quorate_engine::time::Instant;
 use rkyv::Portable;
@@ -25,8 +29,8 @@ use super::hello::{
     PASSWORD_BYTES_MAX, REJECT_TEXT_BYTES_MAX, Reject, Role, Welcome,
 };
 use super::peer::{
-    ArchivedAckHead, ArchivedAppendHead, ArchivedChunkAckHead, ArchivedChunkHead, ArchivedMismatchHead,
-    ArchivedRefusedHead, ChunkState,
+    ArchivedAckHead, ArchivedAppendHead, ArchivedChunkAckHead, ArchivedChunkHead, ArchivedFetchHead,
+    ArchivedFetchedHead, ArchivedMismatchHead, ArchivedRefusedHead, ArchivedSealedHead, ChunkState,
 };
 use super::publish::{ArchivedPublishHead, Publish};
 use super::request::{
@@ -133,6 +137,11 @@ impl Announced {
             Kind::Mismatch => Body::Message(Message::Mismatch(raw.mismatch()?)),
             Kind::Chunk => Body::Message(Message::Chunk(raw.chunk()?)),
             Kind::ChunkAck => Body::Message(Message::ChunkAck(raw.chunk_ack()?)),
+            Kind::Seal => Body::Message(raw.nothing(Message::Seal)?),
+            Kind::Sealed => Body::Message(Message::Sealed(raw.sealed()?)),
+            Kind::Fetch => Body::Message(Message::Fetch { after: raw.fetch()? }),
+            Kind::Fetched => Body::Message(Message::Fetched(raw.fetched(about.epoch)?)),
+            Kind::Unfetchable => Body::Message(raw.nothing(Message::Unfetchable)?),
             Kind::Request => Body::Request(raw.request()?),
             Kind::Reply => Body::Reply(raw.reply()?),
             Kind::Refusal => Body::Refusal(raw.refusal()?),
@@ -335,6 +344,36 @@ impl<'a> Raw<'a> {
             return Err(self.field("the stream", stream.0));
         }
         Ok(ChunkAck { stream, progress })
+    }
+
+    /// Checks that a message without a body has none.
+    fn nothing(self, message: Message<'a>) -> Result<Message<'a>, DecodeError> {
+        if self.bytes.is_empty() {
+            Ok(message)
+        } else {
+            Err(self.field("the length of the body", self.bytes.len() as u64))
+        }
+    }
+
+    fn sealed(self) -> Result<Sealed, DecodeError> {
+        let head = self.only::<ArchivedSealedHead>()?;
+        let tail = self.entry_id(head.tail_epoch.to_native(), head.tail_index.to_native())?;
+        let commit = self.index(head.commit.to_native())?;
+        if commit > tail.index {
+            return Err(self.field("the commit index", commit.0));
+        }
+        Ok(Sealed { tail, commit, grant_left: Duration::from_nanos(head.grant_left_ns.to_native()) })
+    }
+
+    fn fetch(self) -> Result<LogIndex, DecodeError> {
+        self.index(self.only::<ArchivedFetchHead>()?.after.to_native())
+    }
+
+    fn fetched(self, epoch: Epoch) -> Result<Fetched<'a>, DecodeError> {
+        let (head, entries) = self.split::<ArchivedFetchedHead>()?;
+        let prev = self.entry_id(head.prev_epoch.to_native(), head.prev_index.to_native())?;
+        check_entries(prev, epoch, entries)?;
+        Ok(Fetched { prev, entries })
     }
 
     /// Checks that an entry is named whole, or is the place before the first one.

@@ -2,7 +2,10 @@
 //!
 //! Group and message epoch stand in the header; the incarnations of both ends were fixed by the greeting.
 
-use quorate_engine::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Message, Mismatch, Refused};
+use quorate_engine::message::{
+    Ack, Append, Chunk, ChunkAck, ChunkProgress, Fetched, Message, Mismatch, Refused, Sealed,
+};
+use quorate_engine::time::nanos;
 use rkyv::bytecheck::CheckBytes;
 use rkyv::{Archive, Portable, Serialize};
 
@@ -27,6 +30,18 @@ pub fn encode_message(out: &mut Vec<u8>, about: About, message: &Message<'_>) {
         Message::ChunkAck(ack) => {
             push_frame(out, Kind::ChunkAck, about, |out| push_archived(out, &ChunkAckHead::from(ack)));
         }
+        Message::Seal => push_frame(out, Kind::Seal, about, |_| ()),
+        Message::Sealed(sealed) => {
+            push_frame(out, Kind::Sealed, about, |out| push_archived(out, &SealedHead::from(sealed)));
+        }
+        Message::Fetch { after } => {
+            push_frame(out, Kind::Fetch, about, |out| push_archived(out, &FetchHead { after: after.0 }));
+        }
+        Message::Fetched(fetched) => push_frame(out, Kind::Fetched, about, |out| {
+            push_archived(out, &FetchedHead::from(fetched));
+            out.extend_from_slice(fetched.entries);
+        }),
+        Message::Unfetchable => push_frame(out, Kind::Unfetchable, about, |_| ()),
     }
 }
 
@@ -174,5 +189,44 @@ impl From<&ChunkAck> for ChunkAckHead {
             ChunkProgress::Broken => (ChunkState::Broken, 0),
         };
         Self { stream: ack.stream.0, number, state, zero: [0; 7] }
+    }
+}
+
+/// Head of a `Sealed`.
+#[derive(Clone, Copy, Debug, Archive, Serialize)]
+pub(super) struct SealedHead {
+    pub(super) tail_epoch: u64,
+    pub(super) tail_index: u64,
+    pub(super) commit: u64,
+    pub(super) grant_left_ns: u64,
+}
+
+impl From<&Sealed> for SealedHead {
+    fn from(sealed: &Sealed) -> Self {
+        Self {
+            tail_epoch: sealed.tail.epoch.0,
+            tail_index: sealed.tail.index.0,
+            commit: sealed.commit.0,
+            grant_left_ns: nanos(sealed.grant_left),
+        }
+    }
+}
+
+/// Head of a `Fetch`.
+#[derive(Clone, Copy, Debug, Archive, Serialize)]
+pub(super) struct FetchHead {
+    pub(super) after: u64,
+}
+
+/// Head of a `Fetched`; the entries are the tail.
+#[derive(Clone, Copy, Debug, Archive, Serialize)]
+pub(super) struct FetchedHead {
+    pub(super) prev_epoch: u64,
+    pub(super) prev_index: u64,
+}
+
+impl From<&Fetched<'_>> for FetchedHead {
+    fn from(fetched: &Fetched<'_>) -> Self {
+        Self { prev_epoch: fetched.prev.epoch.0, prev_index: fetched.prev.index.0 }
     }
 }

@@ -7,13 +7,11 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
-use crate::config::Placement;
 use crate::group::Level;
 use crate::ids::{LogIndex, NodeId};
 use crate::machine::answer::Answer;
 use crate::machine::command::{Command, Op};
 use crate::output::{Outcome, Token};
-use crate::slots::slot_of;
 use crate::testing::history::{Model, Operation};
 
 /// What was asked of a key, and what was answered if that is known.
@@ -105,6 +103,8 @@ struct UnderWay {
     key: String,
     asked: Asked,
     called: u64,
+    /// The node it was sent to.
+    node: NodeId,
 }
 
 /// A request, ready to be sent.
@@ -164,7 +164,7 @@ impl Client {
         };
         let mut bytes = Vec::new();
         command.encode_into(&mut bytes);
-        self.under_way = Some(UnderWay { token, key: key.clone(), asked, called });
+        self.under_way = Some(UnderWay { token, key: key.clone(), asked, called, node: NodeId(0) });
         Request { token, key, command: bytes, level, after: LogIndex(0) }
     }
 
@@ -202,11 +202,16 @@ impl Client {
         self.under_way = None;
     }
 
-    /// Returns the token of the operation under way if `node` leads the group of its key.
-    pub(super) fn token_at(&self, node: NodeId, placement: &Placement) -> Option<Token> {
-        let under_way = self.under_way.as_ref()?;
-        let group = placement.slots().group_of(slot_of(under_way.key.as_bytes()));
-        (placement.leader_of(group) == node).then_some(under_way.token)
+    /// The operation under way is on its way to `node`.
+    pub(super) fn sent_to(&mut self, node: NodeId) {
+        if let Some(under_way) = &mut self.under_way {
+            under_way.node = node;
+        }
+    }
+
+    /// Returns the token of the operation under way if it was sent to `node`.
+    pub(super) fn token_at(&self, node: NodeId) -> Option<Token> {
+        self.under_way.as_ref().filter(|under_way| under_way.node == node).map(|under_way| under_way.token)
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -3,7 +3,7 @@
 use super::node::{Inbound, Node};
 use super::plan::MS;
 use super::{End, Event, Sim};
-use crate::ids::{GroupId, NodeId};
+use crate::ids::NodeId;
 
 /// The classes of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,12 @@ pub(super) enum Fault {
     Pause,
     Crash,
     Clog,
+    /// Another member is told to take over.
+    Depose,
+    /// A group gets a member more, or less.
+    Change,
+    /// The core cannot be reached.
+    Outage,
 }
 
 impl Sim {
@@ -24,6 +30,9 @@ impl Sim {
             Fault::Pause => faults.pauses,
             Fault::Crash => faults.crashes,
             Fault::Clog => faults.clogs,
+            Fault::Depose => faults.deposals,
+            Fault::Change => faults.changes,
+            Fault::Outage => faults.outages,
         };
         if let Some(mean) = mean {
             let at = self.now + self.rng.u64(..2 * mean);
@@ -66,6 +75,16 @@ impl Sim {
                 node.paused_until = node.paused_until.max(self.now + length);
             }
             Fault::Crash => self.crash(id, length),
+            Fault::Depose => self.meddle(fault),
+            Fault::Change => {
+                self.note("a member was dropped");
+                self.meddle(fault);
+            }
+            Fault::Outage => {
+                if let Some(core) = &mut self.core {
+                    core.out_until = self.now + length;
+                }
+            }
             Fault::Clog => {
                 if let Some(replica) = self.links.peer(id, other) {
                     // What finds no room before the node notices is lost.
@@ -80,13 +99,23 @@ impl Sim {
 
     pub(super) fn crash(&mut self, id: NodeId, length: u64) {
         let bearable = usize::from(self.plan.nodes) - self.plan.write_quorum;
-        if self.nodes[&id].engine.is_none() || (!self.amnesiacs.contains(&id) && self.amnesiacs.len() >= bearable) {
+        let is_bearable = match &self.core {
+            Some(core) => core.can_lose(id),
+            None => self.amnesiacs.contains(&id) || self.amnesiacs.len() < bearable,
+        };
+        if self.nodes[&id].engine.is_none() || !is_bearable {
             return;
         }
         self.amnesiacs.insert(id);
-        let leads = (0..self.plan.partitions).any(|group| self.placement.leader_of(GroupId(group)) == id);
+        let leads = self.groups().any(|group| match &self.core {
+            Some(core) => core.active(group).is_some_and(|config| config.leader == id),
+            None => self.placement.leader_of(group) == id,
+        });
         self.note(if leads { "a leader restarted without memory" } else { "a follower restarted without memory" });
         self.nodes.insert(id, Node::down());
+        if let Some(core) = &mut self.core {
+            core.current.remove(&id);
+        }
         self.links.forget(id);
         for other in self.other_nodes(id) {
             self.end_connection(id, other);
@@ -94,7 +123,7 @@ impl Sim {
         // Whoever waited for it learns that the connection is gone, and not what became of the request.
         for client in 0..self.clients.len() {
             let at = self.now + self.links.delay();
-            if let Some(token) = self.clients[client].token_at(id, &self.placement) {
+            if let Some(token) = self.clients[client].token_at(id) {
                 self.schedule(at, Event::Reply { client, token, end: End::Gone { is_sent: true } });
             }
         }

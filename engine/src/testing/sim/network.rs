@@ -10,9 +10,10 @@ use fastrand::Rng;
 
 use super::plan::{MS, Network};
 use crate::ids::{Epoch, GroupId, NodeId, ReplicaId};
-use crate::message::{Append, Chunk, Envelope, Message};
+use crate::message::{Envelope, Message};
+use crate::testing::parcel::OwnedMessage;
 
-/// A message with bytes of its own.
+/// A message on its way.
 #[derive(Clone, Debug)]
 pub(super) struct Parcel {
     pub(super) from: ReplicaId,
@@ -20,20 +21,13 @@ pub(super) struct Parcel {
     connection: u64,
     group: GroupId,
     epoch: Epoch,
-    message: Message<'static>,
-    /// Entries of an append or body of a chunk.
-    bytes: Vec<u8>,
+    message: OwnedMessage,
 }
 
 impl Parcel {
     /// Returns the message as its receiver reads it.
     pub(super) fn envelope(&self) -> Envelope<'_> {
-        let message = match self.message {
-            Message::Append(append) => Message::Append(Append { entries: &self.bytes, ..append }),
-            Message::Chunk(chunk) => Message::Chunk(Chunk { body: &self.bytes, ..chunk }),
-            message @ (Message::Ack(_) | Message::Refused(_) | Message::Mismatch(_) | Message::ChunkAck(_)) => message,
-        };
-        Envelope { from: self.from, group: self.group, epoch: self.epoch, message }
+        Envelope { from: self.from, group: self.group, epoch: self.epoch, message: self.message.get() }
     }
 
     pub(super) fn to(&self) -> NodeId {
@@ -205,15 +199,7 @@ impl Links {
                 arrivals.push(now + self.delay());
             }
         }
-        let (message, bytes) = match message {
-            Message::Append(append) => (Message::Append(Append { entries: &[], ..*append }), append.entries.to_vec()),
-            Message::Chunk(chunk) => (Message::Chunk(Chunk { body: &[], ..*chunk }), chunk.body.to_vec()),
-            Message::Ack(ack) => (Message::Ack(*ack), Vec::new()),
-            Message::Refused(refused) => (Message::Refused(*refused), Vec::new()),
-            Message::Mismatch(mismatch) => (Message::Mismatch(*mismatch), Vec::new()),
-            Message::ChunkAck(ack) => (Message::ChunkAck(*ack), Vec::new()),
-        };
-        Some((Parcel { from, to, connection, group, epoch, message, bytes }, arrivals))
+        Some((Parcel { from, to, connection, group, epoch, message: OwnedMessage::from(message) }, arrivals))
     }
 
     /// Whether a message that has arrived reaches its receiver.

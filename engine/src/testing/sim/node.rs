@@ -5,12 +5,15 @@
 use std::collections::VecDeque;
 
 use super::client::Request;
+use super::control::{Told, nothing};
 use super::network::{Links, Parcel};
 use super::{End, Event, Sim};
 use crate::config::Placement;
+use crate::control::record::Ask;
 use crate::engine::{Engine, Input};
 use crate::group;
 use crate::ids::{GroupId, Incarnation, NodeId, ReplicaId};
+use crate::message::Message;
 use crate::output::{Event as Notice, Outcome, Output, Outputs, Token};
 use crate::slots::slot_of;
 use crate::time::Instant;
@@ -38,6 +41,7 @@ pub(super) enum Inbound {
     Busy(ReplicaId),
     Ready(ReplicaId),
     Request(Request),
+    News(Told),
 }
 
 impl Sim {
@@ -89,10 +93,14 @@ impl Sim {
         match sent {
             Sent::Lost => self.note("a message was lost"),
             Sent::Parcel { parcel, arrivals } => {
+                if let Message::Fetch { .. } = parcel.envelope().message {
+                    self.note("a candidate asked for entries");
+                }
                 for at in arrivals {
                     self.schedule(at, Event::Arrive(parcel.clone()));
                 }
             }
+            Sent::Ask { from, group, ask } => self.ask(from, group, ask),
             Sent::Reply { token, end } => {
                 let client = usize::try_from(token.0 >> 32).expect("a small number") - 1;
                 let at = self.now + self.links.delay();
@@ -131,7 +139,11 @@ impl Sim {
         let me = ReplicaId { node: id, incarnation: Incarnation(self.next_incarnation) };
         self.next_incarnation += 1;
         self.trace(3, u64::from(id.0), me.incarnation.0);
-        let groups = (0..self.placement.slots().group_count()).map(|group| self.placement.group(GroupId(group)));
+        let slots = self.placement.slots();
+        let groups = self.groups().map(|group| match &self.core {
+            None => self.placement.group(group),
+            Some(_) => nothing(slots, group),
+        });
         let settings = self.plan.config.clone().build().expect("plans keep within the limits");
         let engine = Engine::new(settings, me, groups.collect());
         self.nodes.insert(id, Node { incarnation: me.incarnation, engine: Some(engine), ..Node::down() });
@@ -139,6 +151,7 @@ impl Sim {
             self.schedule_connect(id, other);
         }
         self.want_turn(id, self.now);
+        self.register(me);
     }
 
     pub(super) fn other_nodes(&self, id: NodeId) -> Vec<NodeId> {
@@ -151,6 +164,7 @@ pub(super) enum Sent {
     Lost,
     Parcel { parcel: Parcel, arrivals: Vec<u64> },
     Reply { token: Token, end: End },
+    Ask { from: ReplicaId, group: GroupId, ask: Ask },
 }
 
 /// Hands inputs to an engine and performs its outputs.
@@ -179,6 +193,7 @@ impl Performer<'_> {
                 Input::PeerBusy(*peer)
             }
             Inbound::Ready(peer) => Input::PeerReady(*peer),
+            Inbound::News((group, news)) => Input::News { group: *group, news },
             Inbound::Request(Request { token, key, command, level, after }) => {
                 let slot = slot_of(key.as_bytes());
                 let group = placement.slots().group_of(slot);
@@ -205,6 +220,7 @@ impl Performer<'_> {
                     };
                     self.sent.push(Sent::Reply { token, end });
                 }
+                Output::Ask { group, ask } => self.sent.push(Sent::Ask { from: self.from, group, ask }),
                 Output::Notify(notice) => notices.push(notice),
             }
         }

@@ -7,7 +7,7 @@ use super::plan::MS;
 use super::{Report, SEARCH_STEPS_MAX, Sim};
 use crate::engine::Engine;
 use crate::group;
-use crate::ids::GroupId;
+use crate::ids::{GroupId, NodeId};
 use crate::slots::slot_of;
 use crate::testing::history::{Operation, is_linearizable};
 
@@ -16,6 +16,7 @@ impl Sim {
         self.trace(7, 0, self.now);
         self.is_healed = true;
         self.links.heal();
+        self.restore_members();
         for node in self.nodes.values_mut() {
             node.paused_until = node.paused_until.min(self.now + MS);
         }
@@ -36,6 +37,9 @@ impl Sim {
         if !self.do_errand() {
             return false;
         }
+        if self.core.as_ref().is_some_and(|core| !core.is_settled()) {
+            return false;
+        }
         let mut applied: BTreeMap<GroupId, BTreeSet<_>> = BTreeMap::new();
         for (id, node) in &self.nodes {
             let Some(engine) = &node.engine else { continue };
@@ -43,7 +47,8 @@ impl Sim {
                 if self.is_orphan(status.group) {
                     continue;
                 }
-                if status.leader == *id && (status.state != group::GroupState::Serving || status.applied < status.last)
+                if self.leader_of(status.group) == *id
+                    && (status.state != group::GroupState::Serving || status.applied < status.last)
                 {
                     return false;
                 }
@@ -53,9 +58,14 @@ impl Sim {
         applied.values().all(|indexes| indexes.len() == 1)
     }
 
-    /// Whether the leader of a group lost its memory: it cannot serve in this release.
+    /// Whether a group has lost the only leader that it can have.
     pub(super) fn is_orphan(&self, group: GroupId) -> bool {
-        self.amnesiacs.contains(&self.placement.leader_of(group))
+        self.core.is_none() && self.amnesiacs.contains(&self.placement.leader_of(group))
+    }
+
+    fn leader_of(&self, group: GroupId) -> NodeId {
+        let assigned = self.core.as_ref().and_then(|core| core.active(group)).map(|config| config.leader);
+        assigned.unwrap_or_else(|| self.placement.leader_of(group))
     }
 
     /// Has the next errand done; returns whether there was none left. First each group gets one more write, which tells

@@ -27,6 +27,8 @@ pub(super) struct Plan {
     pub(super) clocks: Vec<(i64, u64)>,
     /// How long faults go on, in nanoseconds of true time.
     pub(super) chaos_ns: u64,
+    /// How long a change may take before the core has another one supersede it, in nanoseconds of true time.
+    pub(super) patience_ns: u64,
 }
 
 /// How messages travel.
@@ -55,6 +57,12 @@ pub(super) struct Faults {
     pub(super) crashes: Option<u64>,
     /// A connection takes no more bytes for a while.
     pub(super) clogs: Option<u64>,
+    /// A leader is deposed though nothing is wrong with it.
+    pub(super) deposals: Option<u64>,
+    /// Members of a group change.
+    pub(super) changes: Option<u64>,
+    /// The core cannot be reached.
+    pub(super) outages: Option<u64>,
 }
 
 impl Plan {
@@ -63,7 +71,7 @@ impl Plan {
         let nodes = if rng.u8(..3) == 0 { 5 } else { 3 };
         let write_quorum = if rng.u8(..8) == 0 { nodes } else { nodes / 2 + 1 };
         let chaos_ns = rng.u64(200..3_000) * MS;
-        Self {
+        let mut plan = Self {
             nodes,
             write_quorum: usize::from(write_quorum),
             partitions: rng.u32(1..=4).min(u32::from(SLOT_COUNT)),
@@ -74,7 +82,13 @@ impl Plan {
             faults: Faults::of(&mut rng, chaos_ns),
             clocks: (0..nodes).map(|_| clock(&mut rng)).collect(),
             chaos_ns,
-        }
+            patience_ns: rng.u64(50..300) * MS,
+        };
+        // Leases of a leader that was superseded before it was active are waited for by the next one.
+        plan.patience_ns += 2 * crate::time::nanos(plan.config.read_lease);
+        plan.config.ask_again = Duration::from_millis(rng.u64(1..50));
+        plan.faults.add_changes(&mut rng);
+        plan
     }
 }
 
@@ -104,6 +118,7 @@ fn config(rng: &mut Rng) -> Config {
         read_lease,
         commit_notice: Duration::from_micros(rng.u64(..2_000)),
         probe_after: Duration::from_millis(rng.u64(5..100)),
+        ask_again: Duration::from_millis(20),
     }
 }
 
@@ -130,6 +145,16 @@ impl Faults {
             pauses: period(200 * MS),
             crashes: period(chaos_ns),
             clogs: period(100 * MS),
+            deposals: None,
+            changes: None,
+            outages: None,
         }
+    }
+
+    fn add_changes(&mut self, rng: &mut Rng) {
+        let mut period = |mean: u64| (rng.u8(..3) > 0).then(|| mean / 2 + rng.u64(..mean));
+        self.deposals = period(200 * MS);
+        self.changes = period(300 * MS);
+        self.outages = period(500 * MS);
     }
 }

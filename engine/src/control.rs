@@ -1,0 +1,6 @@
+//! The consistent core: who holds and leads each group, decided once for all nodes.
+//!
+//! Replicas agree on entries by counting acknowledgements, and on who may count by asking here. What the core keeps for a
+//! group is a [`record::Record`]; what it tells the nodes is [`record::News`].
+
+pub mod record;

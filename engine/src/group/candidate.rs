@@ -1,0 +1,347 @@
+//! What a candidate does: it seals members of the active configuration, adopts the best of their logs, and leads it.
+//!
+//! ```text
+//!           S of them, or the leader,     the best log        VIEW held by W,
+//!           have promised                 is here             leases have run out
+//!  Sealing ──────────────────▶ Fetching ─────────────▶ a leader ────────────────▶ asks for activation
+//!     ▲                            │ its holder is lost: another S
+//!     └────────────────────────────┘
+//! ```
+//!
+//! # Time and units
+//! The candidate's monotonic clock. What is not answered is asked again after [`Config::ask_again`]. Read leases that were
+//! granted to earlier leaders are waited for from when the answer that named them was received.
+//!
+//! # Source
+//! The replication protocol, section 1.6.
+//!
+//! [`Config::ask_again`]: crate::config::Config::ask_again
+
+use crate::config::GroupConfig;
+use crate::control::record::Ask;
+use crate::ids::{EntryId, Epoch, LogIndex, ReplicaId};
+use crate::log::LogFull;
+use crate::machine::command::Command;
+use crate::machine::growth::growth_max;
+use crate::message::{Append, Fetched, Sealed, StreamId};
+use crate::output::{Event, SmallMessage};
+use crate::replica::Extended;
+use crate::replication::quorum::seal_quorum;
+use crate::time::Instant;
+
+use super::leader::{Leader, Status};
+use super::{Group, Leading, Role, Shared};
+
+/// The state of a candidate beside its replica.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    /// What it shall lead.
+    config: GroupConfig,
+    /// What is active: whom to seal.
+    target: GroupConfig,
+    answers: Vec<Answer>,
+    /// Whom it fetches from, and what it has last asked for.
+    fetching: Option<(ReplicaId, LogIndex)>,
+    pub(super) ask_at: Instant,
+    /// Whether the log had no room for the last step.
+    wants_room: bool,
+}
+
+/// What one sealed replica holds.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    from: ReplicaId,
+    tail: EntryId,
+    commit: LogIndex,
+    /// When the read leases that it has granted have run out.
+    granted_until: Instant,
+}
+
+impl Candidate {
+    /// Returns the best log among a set of answers that meets every write quorum, or holds the leader's; `None` while there
+    /// is no such set whose best log can be fetched. Never the second best of a set: that one may lack what is committed.
+    fn best(&self, is_reachable: impl Fn(ReplicaId) -> bool) -> Option<Answer> {
+        let mut answers = self.answers.clone();
+        answers.sort_unstable_by(|one, other| other.tail.cmp(&one.tail).then(one.from.node.cmp(&other.from.node)));
+        let need = seal_quorum(self.target.members.len(), self.target.write_quorum);
+        let leader = self.target.leader_replica();
+        let sets = (0..answers.len()).map(|start| &answers[start..]);
+        let enough = sets.take_while(|set| set.len() >= need || set.iter().any(|answer| Some(answer.from) == leader));
+        enough.map(|set| set[0]).find(|best| is_reachable(best.from))
+    }
+
+    fn granted_until(&self) -> Instant {
+        self.answers.iter().map(|answer| answer.granted_until).max().unwrap_or(Instant(0))
+    }
+
+    pub(super) fn config(&self) -> &GroupConfig {
+        &self.config
+    }
+}
+
+impl Group {
+    /// Begins to take over.
+    pub(super) fn start_takeover(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        config: &GroupConfig,
+        target: &GroupConfig,
+    ) {
+        self.promise_to(shared, config.epoch, shared.me);
+        let (group, epoch) = (config.group, config.epoch);
+        shared.outputs.notify(Event::TakingOver { group, epoch });
+        let mut candidate = Candidate {
+            config: config.clone(),
+            target: target.clone(),
+            answers: Vec::new(),
+            fetching: None,
+            ask_at: now,
+            wants_room: false,
+        };
+        if target.counts(shared.me) {
+            candidate.answers.push(Answer {
+                from: shared.me,
+                tail: self.replica.log.last_id(),
+                commit: self.replica.commit,
+                granted_until: self.granted_until,
+            });
+        }
+        self.role = Role::Candidate(Box::new(candidate));
+    }
+
+    /// Notes what a sealed replica holds.
+    ///
+    /// # Errors
+    /// The log has no room for what follows.
+    pub(super) fn handle_sealed(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        from: ReplicaId,
+        sealed: Sealed,
+    ) -> Result<(), LogFull> {
+        let Role::Candidate(candidate) = &mut self.role else { return Ok(()) };
+        let is_known = candidate.answers.iter().any(|answer| answer.from == from);
+        // Neither learners nor members of a change that was given up count.
+        if !is_known && candidate.target.counts(from) {
+            let Sealed { tail, commit, grant_left } = sealed;
+            let granted_until = now.saturating_add(grant_left);
+            candidate.answers.push(Answer { from, tail, commit, granted_until });
+        } else if !candidate.wants_room {
+            return Ok(());
+        }
+        self.advance_takeover(shared, now)
+    }
+
+    /// Takes a piece of the best log.
+    ///
+    /// # Errors
+    /// The log has no room for it.
+    pub(super) fn handle_fetched(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        from: ReplicaId,
+        fetched: &Fetched<'_>,
+    ) -> Result<(), LogFull> {
+        let Role::Candidate(candidate) = &mut self.role else { return Ok(()) };
+        let Some((holder, after)) = candidate.fetching else { return Ok(()) };
+        // What was asked for again comes twice: only the answer to the last question moves it on.
+        if holder != from || fetched.prev.index != after {
+            return if candidate.wants_room { self.advance_takeover(shared, now) } else { Ok(()) };
+        }
+        let commit = self.replica.commit;
+        let (prev, entries) = (fetched.prev, fetched.entries);
+        let append = Append { stream: StreamId::LIVE, prev, commit, sent: Instant(0), entries };
+        match self.replica.extend(&mut shared.pool, &append)? {
+            Extended::Through(last) => candidate.fetching = Some((holder, last)),
+            Extended::Mismatch(_) => {
+                let what = "entries that do not follow what is committed";
+                shared.outputs.notify(Event::Malformed { group: self.config.group, from, what });
+                return Ok(());
+            }
+            Extended::Malformed(what) => {
+                shared.outputs.notify(Event::Malformed { group: self.config.group, from, what });
+                return Ok(());
+            }
+        }
+        self.advance_takeover(shared, now)
+    }
+
+    /// The best log cannot be fetched: its holder shall take over itself.
+    pub(super) fn handle_unfetchable(&mut self, shared: &mut Shared, from: ReplicaId) {
+        let Role::Candidate(candidate) = &self.role else { return };
+        if candidate.fetching.is_some_and(|(holder, _)| holder == from) {
+            let ask = Ask::HandOver { epoch: candidate.config.epoch, to: from.node };
+            shared.outputs.ask(self.config.group, ask);
+        }
+    }
+
+    /// Asks again what was not answered.
+    ///
+    /// # Errors
+    /// The log has no room for what follows.
+    pub(super) fn on_candidate_alarm(&mut self, shared: &mut Shared, now: Instant) -> Result<(), LogFull> {
+        let Role::Candidate(candidate) = &mut self.role else { return Ok(()) };
+        if candidate.ask_at > now {
+            return if candidate.wants_room { self.advance_takeover(shared, now) } else { Ok(()) };
+        }
+        candidate.ask_at = now.saturating_add(shared.settings.ask_again);
+        let (group, epoch) = (self.config.group, candidate.config.epoch);
+        for member in candidate.target.members.iter().filter_map(|member| member.replica()) {
+            let is_silent = candidate.answers.iter().all(|answer| answer.from != member);
+            if is_silent && member != shared.me && shared.is_connected(member) {
+                shared.outputs.small(member, group, epoch, SmallMessage::Seal);
+            }
+        }
+        // Its holder may have lost the question, or be lost itself.
+        candidate.fetching = None;
+        self.advance_takeover(shared, now)
+    }
+
+    /// Goes as far as the answers allow.
+    fn advance_takeover(&mut self, shared: &mut Shared, now: Instant) -> Result<(), LogFull> {
+        let Role::Candidate(candidate) = &mut self.role else { return Ok(()) };
+        candidate.wants_room = false;
+        let (me, group, epoch) = (shared.me, self.config.group, candidate.config.epoch);
+        let best = candidate.best(|holder| holder == me || shared.is_connected(holder));
+        let Some(best) = best else { return Ok(()) };
+        if self.replica.log.last_id() == best.tail {
+            return self.adopt(shared, now);
+        }
+        let after = match candidate.fetching {
+            Some((holder, after)) if holder == best.from => after,
+            // What is committed is in every log that may be the best.
+            Some(_) | None => self.replica.commit,
+        };
+        candidate.fetching = Some((best.from, after));
+        shared.outputs.small(best.from, group, epoch, SmallMessage::Fetch { after });
+        Ok(())
+    }
+
+    /// Leads the log as it is here now.
+    fn adopt(&mut self, shared: &mut Shared, now: Instant) -> Result<(), LogFull> {
+        let Role::Candidate(candidate) = &mut self.role else { return Ok(()) };
+        // Of all who answered: the entries may be applied, and nothing is said about them before activation.
+        let commit = candidate.answers.iter().map(|answer| answer.commit).max().unwrap_or_default();
+        let (config, wait_until) = (candidate.config.clone(), candidate.granted_until());
+        self.replica.advance_commit(commit);
+        let used_before = self.replica.kv.used_bytes();
+        self.replica.apply_silently(&shared.pool, self.replica.commit);
+        shared.used_bytes = (shared.used_bytes + self.replica.kv.used_bytes()).saturating_sub(used_before);
+        let view = self.replica.log.last().next();
+        let mut leader = Leader::with_status(Status::Adopted { view, wait_until });
+        let time = self.replica.log.entry(&shared.pool, view.previous()).map_or(self.replica.time, |tail| tail.time());
+        leader.began = Some((now, time));
+        self.replica.visit_uncommitted(&shared.pool, |entry| {
+            let growth = Command::decode(entry.body()).map_or(0, |command| growth_max(&command));
+            leader.uncommitted.add(entry.raw().len(), growth);
+            shared.reserved_bytes += growth;
+        });
+        let before = core::mem::replace(&mut self.config, config);
+        let mut leading = Leading { config: &mut self.config, replica: &mut self.replica, leader: &mut leader };
+        if let Err(full) = leading.append_view(shared, now) {
+            shared.reserved_bytes -= leader.reserved_bytes();
+            self.config = before;
+            candidate.wants_room = true;
+            return Err(full);
+        }
+        if let Some(news) = &self.news {
+            leading.set_peers(shared, now, news);
+        }
+        leading.ask_core(shared, now);
+        self.role = Role::Leader(Box::new(leader));
+        Ok(())
+    }
+
+    // ---- whoever is sealed ----
+
+    /// Promises an epoch to its candidate.
+    pub(super) fn handle_seal(&mut self, shared: &mut Shared, now: Instant, from: ReplicaId, epoch: Epoch) {
+        if epoch > self.promise {
+            self.promise_to(shared, epoch, from);
+        }
+        if !self.follows(from, epoch) {
+            return self.refuse(shared, from, epoch);
+        }
+        let grant_left = self.granted_until.since(now);
+        let sealed = Sealed { tail: self.replica.log.last_id(), commit: self.replica.commit, grant_left };
+        shared.outputs.small(from, self.config.group, epoch, SmallMessage::Sealed(sealed));
+    }
+
+    /// Gives a candidate entries; only while its epoch is the one promised, so that the log does not change meanwhile.
+    pub(super) fn handle_fetch(&mut self, shared: &mut Shared, from: ReplicaId, epoch: Epoch, after: LogIndex) {
+        if !self.follows(from, epoch) {
+            return self.refuse(shared, from, epoch);
+        }
+        let (group, log) = (self.config.group, &self.replica.log);
+        let Some(stamp) = log.epoch_at(&shared.pool, after) else {
+            return shared.outputs.small(from, group, epoch, SmallMessage::Unfetchable);
+        };
+        let prev = EntryId { epoch: stamp, index: after };
+        let last = match log.last() {
+            last if last <= after => after,
+            last => log.piece(&shared.pool, after.next()..=last, shared.settings.append_bytes_max).0,
+        };
+        shared.outputs.fetched(from, self.position, epoch, prev, last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Member;
+    use crate::ids::{GroupId, Incarnation, NodeId};
+    use crate::slots::SlotMap;
+
+    fn replica(node: u16) -> ReplicaId {
+        ReplicaId { node: NodeId(node), incarnation: Incarnation(1) }
+    }
+
+    fn candidate(members: u16, write_quorum: usize, answers: &[(u16, u64, u64)]) -> Candidate {
+        let target = GroupConfig {
+            group: GroupId(0),
+            slots: SlotMap::new(1).expect("in range").slots_of(GroupId(0)),
+            epoch: Epoch(1),
+            leader: NodeId(1),
+            members: (1..=members).map(|node| Member::from(replica(node))).collect(),
+            write_quorum,
+        };
+        let answers = answers.iter().map(|&(node, epoch, index)| Answer {
+            from: replica(node),
+            tail: EntryId { epoch: Epoch(epoch), index: LogIndex(index) },
+            commit: LogIndex(0),
+            granted_until: Instant(0),
+        });
+        let config = GroupConfig { epoch: Epoch(9), leader: NodeId(2), ..target.clone() };
+        Candidate { config, target, answers: answers.collect(), fetching: None, ask_at: Instant(0), wants_room: false }
+    }
+
+    fn best(candidate: &Candidate, lost: &[u16]) -> Option<u16> {
+        candidate.best(|holder| !lost.contains(&holder.node.0)).map(|answer| answer.from.node.0)
+    }
+
+    #[test]
+    fn the_later_birth_epoch_wins_over_the_longer_log() {
+        assert_eq!(best(&candidate(3, 2, &[(2, 1, 9), (3, 2, 5)]), &[]), Some(3));
+        assert_eq!(best(&candidate(3, 2, &[(2, 2, 9), (3, 2, 5)]), &[]), Some(2));
+    }
+
+    #[test]
+    fn the_answers_must_meet_every_write_quorum_or_hold_the_leaders() {
+        assert_eq!(best(&candidate(3, 2, &[(3, 2, 5)]), &[]), None);
+        assert_eq!(best(&candidate(3, 2, &[(1, 2, 5)]), &[]), Some(1), "the leader of the target");
+        assert_eq!(best(&candidate(4, 2, &[(3, 1, 5), (4, 1, 5)]), &[]), None, "two of four may have missed it");
+        assert_eq!(best(&candidate(4, 2, &[(2, 1, 4), (3, 1, 5), (4, 1, 5)]), &[]), Some(3));
+    }
+
+    #[test]
+    fn the_second_best_of_a_set_is_never_taken() {
+        let three = candidate(3, 2, &[(2, 1, 7), (3, 1, 9)]);
+        assert_eq!(best(&three, &[3]), None, "without 3 there are too few");
+        let five = candidate(5, 3, &[(2, 1, 7), (3, 1, 9), (4, 1, 6), (5, 1, 8)]);
+        assert_eq!(best(&five, &[3]), Some(5), "2, 4 and 5 are enough without 3");
+        assert_eq!(best(&five, &[3, 5]), None);
+    }
+}

@@ -1,0 +1,49 @@
+//! Messages with bytes of their own, for stages on which they wait.
+
+use crate::message::{Append, Chunk, Fetched, Message};
+
+/// A message that borrows nothing.
+#[derive(Clone, Debug)]
+pub(super) struct OwnedMessage {
+    message: Message<'static>,
+    /// Entries, or the body of a chunk.
+    bytes: Vec<u8>,
+}
+
+impl From<&Message<'_>> for OwnedMessage {
+    fn from(message: &Message<'_>) -> Self {
+        let (message, bytes): (Message<'static>, &[u8]) = match *message {
+            Message::Append(append) => (Message::Append(Append { entries: &[], ..append }), append.entries),
+            Message::Chunk(chunk) => (Message::Chunk(Chunk { body: &[], ..chunk }), chunk.body),
+            Message::Fetched(fetched) => (Message::Fetched(Fetched { entries: &[], ..fetched }), fetched.entries),
+            Message::Ack(ack) => (Message::Ack(ack), &[]),
+            Message::Refused(refused) => (Message::Refused(refused), &[]),
+            Message::Mismatch(mismatch) => (Message::Mismatch(mismatch), &[]),
+            Message::ChunkAck(ack) => (Message::ChunkAck(ack), &[]),
+            Message::Seal => (Message::Seal, &[]),
+            Message::Sealed(sealed) => (Message::Sealed(sealed), &[]),
+            Message::Fetch { after } => (Message::Fetch { after }, &[]),
+            Message::Unfetchable => (Message::Unfetchable, &[]),
+        };
+        Self { message, bytes: bytes.to_vec() }
+    }
+}
+
+impl OwnedMessage {
+    /// Returns the message as its receiver reads it.
+    pub(super) fn get(&self) -> Message<'_> {
+        match self.message {
+            Message::Append(append) => Message::Append(Append { entries: &self.bytes, ..append }),
+            Message::Chunk(chunk) => Message::Chunk(Chunk { body: &self.bytes, ..chunk }),
+            Message::Fetched(fetched) => Message::Fetched(Fetched { entries: &self.bytes, ..fetched }),
+            message @ (Message::Ack(_)
+            | Message::Refused(_)
+            | Message::Mismatch(_)
+            | Message::ChunkAck(_)
+            | Message::Seal
+            | Message::Sealed(_)
+            | Message::Fetch { .. }
+            | Message::Unfetchable) => message,
+        }
+    }
+}
