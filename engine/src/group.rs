@@ -113,6 +113,9 @@ pub(crate) struct Group {
     /// The last epoch that this replica has begun to take over, or to lead: it never begins one twice.
     begun: Epoch,
     role: Role,
+    /// Planted bug 11: requests that wait for what was appended here, whatever has become of it.
+    #[cfg(planted)]
+    left_waiting: crate::waiting::WaitingList,
     /// Whether it is on the list of groups with something to do at the end of the turn.
     is_dirty: bool,
 }
@@ -144,6 +147,8 @@ impl Group {
             has_news: false,
             begun: Epoch(0),
             role,
+            #[cfg(planted)]
+            left_waiting: crate::waiting::WaitingList::default(),
             is_dirty: false,
         }
     }
@@ -328,6 +333,10 @@ impl Group {
         match &mut self.role {
             Role::Leader(deposed) => {
                 shared.outputs.notify(Event::Deposed { group: self.config.group, epoch: self.config.epoch });
+                #[cfg(planted)]
+                if crate::planted::is(11) {
+                    self.left_waiting = core::mem::take(&mut deposed.waiting);
+                }
                 let known = leader.map_or(self.config.leader, |leader| leader.node);
                 deposed.end_all(shared, &self.replica, self.config.group, known);
                 self.role = Role::Follower(Box::new(Follower::of(leader)));
@@ -353,7 +362,7 @@ impl Group {
     /// Sends what a peer waits for and what depends on nothing else: acknowledgements.
     pub(crate) fn flush(&mut self, shared: &mut Shared) {
         if let Role::Follower(follower) = &mut self.role {
-            follower.flush_ack(shared, self.config.group, self.promise);
+            follower.flush_ack(shared, self.config.group);
         }
     }
 

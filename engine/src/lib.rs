@@ -18,6 +18,7 @@ pub mod log;
 pub mod machine;
 pub mod message;
 pub mod output;
+pub mod planted;
 mod replica;
 pub mod replication;
 pub mod slots;

@@ -33,6 +33,9 @@ struct Arguments {
     /// Without a consistent core: leaders are fixed, as they are in the daemons of this release
     #[arg(long)]
     fixed_leaders: bool,
+    /// Switch on one of the planted bugs, to see that a seed finds it (needs a build with RUSTFLAGS='--cfg planted')
+    #[arg(long, value_name = "BUG")]
+    planted: Option<u32>,
     /// Begin no more seeds after so many seconds
     #[arg(long)]
     seconds: Option<u64>,
@@ -57,8 +60,32 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.verb {
         Some(Verb::Check { file }) => check(&file),
-        None => simulate(&arguments),
+        None => {
+            if let Err(error) = arguments.planted.map_or(Ok(()), plant) {
+                eprintln!("{error}");
+                return ExitCode::from(2);
+            }
+            simulate(&arguments)
+        }
     }
+}
+
+/// Switches a planted bug on.
+#[cfg(planted)]
+fn plant(bug: u32) -> Result<(), String> {
+    use quorate_engine::planted::{ALL, choose};
+    if !ALL.contains(&bug) {
+        return Err(format!("no bug {bug} is planted; there are {ALL:?}"));
+    }
+    choose(bug);
+    Ok(())
+}
+
+#[cfg(not(planted))]
+fn plant(bug: u32) -> Result<(), String> {
+    Err(format!(
+        "bug {bug} is not in this build: build it with RUSTFLAGS='--cfg planted', in a target folder of its own"
+    ))
 }
 
 fn check(file: &PathBuf) -> ExitCode {

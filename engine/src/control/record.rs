@@ -20,6 +20,7 @@
 
 use crate::config::{GroupConfig, Member};
 use crate::ids::{Epoch, NodeId, ReplicaId};
+use crate::planted;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -224,9 +225,12 @@ impl Record {
         if !is_led || !is_unique || !(1..=members.len()).contains(&write_quorum) {
             return Err(ChangeError::Invalid { members: members.len(), write_quorum, leader });
         }
-        let epoch = self.next;
+        let epoch = match &self.pending {
+            Some(pending) if planted::is(7) => pending.config.epoch,
+            Some(_) | None => self.next,
+        };
         assert!(epoch > self.active.epoch, "R1: {epoch} follows {}", self.active.epoch);
-        self.next = Epoch(epoch.0 + 1);
+        self.next = self.next.max(Epoch(epoch.0 + 1));
         let GroupConfig { group, slots, .. } = self.active;
         let config = GroupConfig { group, slots, epoch, leader, members, write_quorum };
         self.pending = Some(Change { config, kind });

@@ -25,6 +25,7 @@ use crate::machine::command::Command;
 use crate::machine::growth::growth_max;
 use crate::message::{Append, Fetched, Sealed, StreamId};
 use crate::output::{Event, SmallMessage};
+use crate::planted;
 use crate::replica::Extended;
 use crate::replication::quorum::seal_quorum;
 use crate::time::Instant;
@@ -155,6 +156,8 @@ impl Group {
         let (prev, entries) = (fetched.prev, fetched.entries);
         let append = Append { stream: StreamId::LIVE, prev, commit, sent: Instant(0), entries };
         match self.replica.extend(&mut shared.pool, &append)? {
+            // Whoever has nothing more to give is asked again later.
+            Extended::Through(last) if last == after => return Ok(()),
             Extended::Through(last) => candidate.fetching = Some((holder, last)),
             Extended::Mismatch(_) => {
                 let what = "entries that do not follow what is committed";
@@ -251,6 +254,10 @@ impl Group {
             leading.set_peers(shared, now, news);
         }
         leading.ask_core(shared, now);
+        #[cfg(planted)]
+        if planted::is(11) {
+            leader.waiting = core::mem::take(&mut self.left_waiting);
+        }
         self.role = Role::Leader(Box::new(leader));
         Ok(())
     }
@@ -259,6 +266,12 @@ impl Group {
 
     /// Promises an epoch to its candidate.
     pub(super) fn handle_seal(&mut self, shared: &mut Shared, now: Instant, from: ReplicaId, epoch: Epoch) {
+        if planted::is(5) && epoch < self.promise {
+            self.promise = Epoch(0);
+        }
+        if planted::is(16) && self.installing().is_some() {
+            let _ = self.finish_install(shared);
+        }
         if epoch > self.promise {
             self.promise_to(shared, epoch, from);
         }

@@ -21,6 +21,7 @@ use crate::control::record::{Ask, Change, ChangeKind, News};
 use crate::ids::{Epoch, LogIndex};
 use crate::log::LogFull;
 use crate::output::Event;
+use crate::planted;
 use crate::replication::progress::Progress;
 use crate::replication::quorum::nth_largest;
 use crate::time::Instant;
@@ -91,7 +92,7 @@ impl Leading<'_> {
     fn ask_to_activate(&mut self, shared: &mut Shared, now: Instant) -> bool {
         let group = self.config.group;
         if let Status::Adopted { view, wait_until } = self.leader.status {
-            if self.held(self.config.write_quorum) < view {
+            if self.held(self.config.write_quorum) < view && !planted::is(13) {
                 return false;
             }
             if now < wait_until {
@@ -105,7 +106,7 @@ impl Leading<'_> {
         let Some(change) = &mut self.leader.change else { return false };
         let members = self.leader.peers.iter().filter(|peer| peer.next_voter.is_some());
         let held = nth_largest(members.map(|peer| peer.next_voted.0).chain([own.0]), change.config.write_quorum);
-        if change.state == ChangeState::Superseded || LogIndex(held) < change.view {
+        if change.state == ChangeState::Superseded || (LogIndex(held) < change.view && !planted::is(13)) {
             return false;
         }
         change.state = ChangeState::Asked;

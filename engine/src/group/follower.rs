@@ -11,6 +11,7 @@ use crate::ids::{Epoch, GroupId, LogIndex, NodeId, ReplicaId};
 use crate::log::LogFull;
 use crate::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Envelope, Message, Mismatch, StreamId};
 use crate::output::{Event, SmallMessage};
+use crate::planted;
 use crate::replica::{Extended, Replica};
 use crate::sync::pool::Pool;
 use crate::time::Instant;
@@ -25,7 +26,7 @@ pub(super) struct Follower {
     /// End of the prefix known to be equal to that leader's log.
     matched: LogIndex,
     /// What is to be acknowledged at the end of the turn.
-    ack: Option<(ReplicaId, Ack)>,
+    ack: Option<(ReplicaId, Epoch, Ack)>,
     install: Install,
 }
 
@@ -86,13 +87,13 @@ impl Follower {
     }
 
     pub(super) fn on_peer_lost(&mut self, peer: ReplicaId) {
-        if self.ack.is_some_and(|(to, _)| to == peer) {
+        if self.ack.is_some_and(|(to, _, _)| to == peer) {
             self.ack = None;
         }
     }
 
-    pub(super) fn flush_ack(&mut self, shared: &mut Shared, group: GroupId, epoch: Epoch) {
-        if let Some((to, ack)) = self.ack.take() {
+    pub(super) fn flush_ack(&mut self, shared: &mut Shared, group: GroupId) {
+        if let Some((to, epoch, ack)) = self.ack.take() {
             shared.outputs.small(to, group, epoch, SmallMessage::Ack(ack));
         }
     }
@@ -130,7 +131,7 @@ impl Group {
             if epoch > self.promise {
                 self.promise_to(shared, epoch, from);
             }
-            self.follows(from, epoch)
+            self.follows(from, epoch) || (planted::is(20) && matches!(self.role, Role::Follower(_)))
         } else {
             let has_entries = self.replica.log.last() > LogIndex(0);
             let leader = self.config.leader;
@@ -149,7 +150,7 @@ impl Group {
         }
         self.granted_until = self.granted_until.max(now.saturating_add(shared.settings.read_lease));
         match &envelope.message {
-            Message::Append(append) => self.handle_append(shared, envelope.from, append),
+            Message::Append(append) => self.handle_append(shared, (from, epoch), append),
             Message::Chunk(chunk) => {
                 self.handle_chunk(shared, envelope.from, chunk);
                 Ok(())
@@ -166,7 +167,12 @@ impl Group {
         }
     }
 
-    fn handle_append(&mut self, shared: &mut Shared, from: ReplicaId, append: &Append<'_>) -> Result<(), LogFull> {
+    fn handle_append(
+        &mut self,
+        shared: &mut Shared,
+        (from, epoch): (ReplicaId, Epoch),
+        append: &Append<'_>,
+    ) -> Result<(), LogFull> {
         let Role::Follower(follower) = &mut self.role else { return Ok(()) };
         let stream = match &follower.install {
             Install::Finished(stream) if *stream == append.stream => StreamId::LIVE,
@@ -203,7 +209,7 @@ impl Group {
                     shared.used_bytes = (shared.used_bytes + replica.kv.used_bytes()).saturating_sub(used_before);
                 }
                 // One acknowledgement for all appends of a turn: they come in order, so the last one says it all.
-                follower.ack = Some((from, Ack { stream, matched, sent: append.sent }));
+                follower.ack = Some((from, epoch, Ack { stream, matched, sent: append.sent }));
             }
             Extended::Mismatch(hint) => {
                 let mismatch = SmallMessage::Mismatch(Mismatch { stream, hint });
@@ -226,7 +232,8 @@ impl Group {
     }
 
     fn install_chunk(&mut self, shared: &mut Shared, chunk: &Chunk<'_>) -> ChunkProgress {
-        if chunk.sequence == 0 && chunk.stream != StreamId::LIVE {
+        let continues = planted::is(17) && self.installing().is_some();
+        if chunk.sequence == 0 && chunk.stream != StreamId::LIVE && !continues {
             self.follower_mut().drop_install(shared);
             let owner = u32::try_from(self.position).expect("checked when the group was made");
             let replica = Replica::behind(owner, self.config.slots, chunk.base);
@@ -236,7 +243,7 @@ impl Group {
         let Install::UnderWay(copy) = &mut self.follower_mut().install else { return ChunkProgress::Broken };
         let replica = &mut copy.replica;
         let has_entry = replica.log.epoch_at(&shared.pool, chunk.at.index) == Some(chunk.at.epoch);
-        let is_next = copy.stream == chunk.stream && copy.next_sequence == chunk.sequence;
+        let is_next = (copy.stream == chunk.stream && copy.next_sequence == chunk.sequence) || planted::is(17);
         if !is_next || !has_entry || replica.applied.index > chunk.at.index {
             return ChunkProgress::Broken;
         }
@@ -253,7 +260,7 @@ impl Group {
     }
 
     /// Replaces the replica by the copy, at once.
-    fn finish_install(&mut self, shared: &mut Shared) -> ChunkProgress {
+    pub(super) fn finish_install(&mut self, shared: &mut Shared) -> ChunkProgress {
         let Role::Follower(follower) = &mut self.role else { return ChunkProgress::Broken };
         let Install::UnderWay(copy) = core::mem::take(&mut follower.install) else { return ChunkProgress::Broken };
         // One that overtaken messages belong to may end before what this replica has committed, or acknowledged since.

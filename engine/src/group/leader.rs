@@ -23,6 +23,7 @@ use crate::machine::command::{Command, Op};
 use crate::machine::snapshot::SnapshotCursor;
 use crate::message::{Ack, ChunkAck, ChunkProgress, Envelope, Message, Mismatch, Refused, StreamId};
 use crate::output::{Ended, Event, Refusal};
+use crate::planted;
 use crate::replica::{Replica, apply};
 use crate::replication::founding::{Founding, Verdict, view_quorum};
 use crate::replication::progress::{Peer, Progress, SnapshotSend, Tally};
@@ -236,7 +237,11 @@ impl Leader {
 
     /// Whether reads may be answered under a lease.
     pub(super) fn may_read(&self, commit: LogIndex) -> bool {
-        matches!(self.status, Status::Serving { view } if commit >= view)
+        match self.status {
+            Status::Serving { view } => commit >= view || planted::is(3),
+            Status::Adopted { .. } => planted::is(3),
+            Status::Founding(_) | Status::Proposing { .. } => false,
+        }
     }
 
     /// Returns the logged time at `now`.
@@ -359,7 +364,8 @@ impl Leading<'_> {
             peer.heard = now;
             return peer.shrink_window(ack.matched);
         }
-        peer.on_ack(tally, ack.matched, ack.sent, now);
+        let sent = if planted::is(2) { now } else { ack.sent };
+        peer.on_ack(tally, ack.matched, sent, now);
         if let (Status::Founding(founding), Some(replica)) = (&mut self.leader.status, peer.replica()) {
             founding.record_accepted(replica);
             // If there is no room, the alarm is set.
@@ -539,6 +545,7 @@ impl Leading<'_> {
         let (view, quorum) = match self.leader.status {
             Status::Founding(_) | Status::Adopted { .. } => return,
             Status::Proposing { view, .. } => (view, view_quorum(self.config.members.len(), write_quorum)),
+            Status::Serving { view } if planted::is(10) => (view, write_quorum.saturating_sub(1).max(1)),
             Status::Serving { view } => (view, write_quorum),
         };
         let (before, held) = (self.replica.commit, self.held(quorum));
@@ -583,7 +590,7 @@ impl Leading<'_> {
         if !self.leader.waiting.has_reads() || !self.leader.may_read(self.replica.commit) {
             return;
         }
-        if now >= self.leader.lease_end(self.config, &shared.settings, now) {
+        if now >= self.leader.lease_end(self.config, &shared.settings, now) && !planted::is(1) {
             self.leader.wants_lease = true;
             return;
         }

@@ -11,6 +11,7 @@ use crate::machine::answer::AnswerSink;
 use crate::machine::command::{Command, Op, with_number};
 use crate::machine::kv::Moment;
 use crate::output::{Bottleneck, Ended, Refusal, Token};
+use crate::planted;
 use crate::replication::founding::Verdict;
 use crate::time::{Instant, nanos};
 
@@ -83,7 +84,8 @@ impl Leading<'_> {
         }
         let after = request.after.min(self.replica.log.last());
         let may_read = self.leader.may_read(self.replica.commit);
-        if may_read && now < lease_end && after <= self.replica.applied.index {
+        let is_leased = now < lease_end || planted::is(1);
+        if may_read && is_leased && after <= self.replica.applied.index {
             self.answer_read(shared, now, request.token, command);
             return Ok(Submitted::Taken);
         }
@@ -102,11 +104,31 @@ impl Leading<'_> {
 
     pub(super) fn answer_read(&mut self, shared: &mut Shared, now: Instant, token: Token, command: &Command<'_>) {
         let moment = Moment { time: self.leader.log_time(now) };
+        if planted::is(4) && self.answer_uncommitted(shared, token, command) {
+            return;
+        }
         let (replica, bytes_max) = (&*self.replica, shared.settings.answer_bytes_max);
         shared.outputs.done(token, |out| {
             AnswerSink::bounded(out, bytes_max, |answer| replica.kv.read(moment, command, answer));
             replica.applied
         });
+    }
+
+    /// Planted bug 4: answers a read with the last value that was appended, committed or not.
+    fn answer_uncommitted(&self, shared: &mut Shared, token: Token, command: &Command<'_>) -> bool {
+        let mut found = None;
+        self.replica.visit_uncommitted(&shared.pool, |entry| {
+            let write = Command::decode(entry.body()).ok();
+            if let Some(write) = write.filter(|write| write.op == Op::Set && write.key == command.key) {
+                found = Some((write.value.to_vec(), entry.id()));
+            }
+        });
+        let Some((value, id)) = found.filter(|_| command.op == Op::Get) else { return false };
+        shared.outputs.done(token, |out| {
+            AnswerSink::into(out).bulk(&value);
+            id
+        });
+        true
     }
 
     fn submit_wait(

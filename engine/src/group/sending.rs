@@ -7,6 +7,7 @@
 use crate::ids::{EntryId, LogIndex, ReplicaId};
 use crate::message::StreamId;
 use crate::output::{AppendFrame, ChunkHead};
+use crate::planted;
 use crate::replication::progress::Progress;
 use crate::time::Instant;
 
@@ -134,6 +135,11 @@ impl Leading<'_> {
         if send.sent == 0 {
             // The log at the other end starts behind what is applied now, not when the snapshot was decided on.
             (send.base, send.next) = (applied, applied.index.next());
+            if planted::is(15) && self.replica.log.last() > applied.index {
+                let late = applied.index.next();
+                let epoch = self.replica.log.epoch_at(&shared.pool, late).expect("it is behind what is applied");
+                (send.base, send.next) = (EntryId { epoch, index: late }, late.next());
+            }
         }
         let is_room = send.sent - send.acked < in_flight;
         if send.stream != stream || send.is_complete || send.next <= applied.index || !is_room {
@@ -145,7 +151,8 @@ impl Leading<'_> {
             let sequence = send.sent;
             send.sent += 1;
             send.is_complete = is_last;
-            ChunkHead { stream, sequence, is_last, base: send.base, at: applied }
+            let at = applied.max(if planted::is(15) { send.base } else { applied });
+            ChunkHead { stream, sequence, is_last, base: send.base, at }
         });
     }
 }

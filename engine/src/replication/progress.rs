@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use crate::ids::{Incarnation, LogIndex, NodeId, ReplicaId};
 use crate::machine::snapshot::SnapshotCursor;
 use crate::message::StreamId;
+use crate::planted;
 use crate::time::Instant;
 
 /// One other member of a group, as its leader sees it.
@@ -191,7 +192,7 @@ impl Peer {
         self.echo = self.echo.max(sent);
         // I3: nothing counts that a replica outside the configuration has said.
         match tally {
-            Tally::Current if self.is_voter_present() => self.voted = self.voted.max(matched),
+            Tally::Current if self.is_voter_present() || planted::is(14) => self.voted = self.voted.max(matched),
             Tally::Next if self.present.is_some() && self.present == self.next_voter => {
                 self.next_voted = self.next_voted.max(matched);
             }

@@ -207,7 +207,7 @@ impl Sim {
         let links = Links::new(plan.network, rng.fork());
         let clients = (0..plan.clients).map(|_| rng.fork()).collect::<Vec<_>>();
         let clients = (1..).zip(clients).map(|(number, rng)| Client::new(number, plan.keys, rng)).collect();
-        let core = (mode == Mode::Core).then(|| Core::new(plan.patience_ns));
+        let core = (mode == Mode::Core).then(|| Core::new(plan.patience_ns, plan.suspicion_ns));
         let mut sim = Self {
             placement,
             core,
@@ -244,7 +244,7 @@ impl Sim {
             sim.schedule_fault(fault);
         }
         if sim.core.is_some() {
-            for fault in [Fault::Depose, Fault::Change, Fault::Outage] {
+            for fault in [Fault::Split, Fault::Depose, Fault::Change, Fault::Outage] {
                 sim.schedule_fault(fault);
             }
         }
@@ -370,10 +370,12 @@ impl Sim {
             // Clients know an old leader now and then, and ask anybody.
             Some(core) => {
                 let known = core.active(group).map(|config| config.leader).filter(|_| self.rng.u8(..8) > 0);
-                known.unwrap_or_else(|| NodeId(self.rng.u16(1..=self.plan.nodes)))
+                let other = known.unwrap_or_else(|| NodeId(self.rng.u16(1..=self.plan.nodes)));
+                // A client stays with whoever answers it, whatever has become of the group.
+                self.clients[client].leader_of(group).unwrap_or(other)
             }
         };
-        self.clients[client].sent_to(node);
+        self.clients[client].sent_to(node, group);
         let token = request.token;
         let at = self.now + self.links.delay();
         self.schedule(at, Event::Request { node, request });

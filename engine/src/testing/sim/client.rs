@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 
 use crate::group::Level;
-use crate::ids::{LogIndex, NodeId};
+use crate::ids::{GroupId, LogIndex, NodeId};
 use crate::machine::answer::Answer;
 use crate::machine::command::{Command, Op};
 use crate::output::{Outcome, Token};
@@ -95,6 +95,8 @@ pub(super) struct Client {
     keys: u32,
     operations: u32,
     under_way: Option<UnderWay>,
+    /// Who has answered last for each group.
+    leaders: BTreeMap<GroupId, NodeId>,
 }
 
 #[derive(Debug)]
@@ -103,8 +105,9 @@ struct UnderWay {
     key: String,
     asked: Asked,
     called: u64,
-    /// The node it was sent to.
+    /// The node it was sent to, and for which group.
     node: NodeId,
+    group: GroupId,
 }
 
 /// A request, ready to be sent.
@@ -122,7 +125,7 @@ pub(super) type Histories = BTreeMap<String, Vec<Operation<KeyOp>>>;
 
 impl Client {
     pub(super) fn new(number: u32, keys: u32, rng: Rng) -> Self {
-        Self { rng, number, keys, operations: 0, under_way: None }
+        Self { rng, number, keys, operations: 0, under_way: None, leaders: BTreeMap::new() }
     }
 
     pub(super) fn is_waiting_for(&self, token: Token) -> bool {
@@ -164,7 +167,7 @@ impl Client {
         };
         let mut bytes = Vec::new();
         command.encode_into(&mut bytes);
-        self.under_way = Some(UnderWay { token, key: key.clone(), asked, called, node: NodeId(0) });
+        self.under_way = Some(UnderWay { token, key: key.clone(), asked, called, node: NodeId(0), group: GroupId(0) });
         Request { token, key, command: bytes, level, after: LogIndex(0) }
     }
 
@@ -182,7 +185,9 @@ impl Client {
                 return false;
             }
         };
-        let UnderWay { key, asked, called, .. } = self.under_way.take().expect("an operation is under way");
+        let UnderWay { key, asked, called, node, group, .. } =
+            self.under_way.take().expect("an operation is under way");
+        self.leaders.insert(group, node);
         let op = KeyOp { asked, seen: Some(seen) };
         histories.entry(key).or_default().push(Operation { op, called, returned: Some(returned) });
         true
@@ -202,11 +207,17 @@ impl Client {
         self.under_way = None;
     }
 
-    /// The operation under way is on its way to `node`.
-    pub(super) fn sent_to(&mut self, node: NodeId) {
+    /// The operation under way is on its way to `node`, for `group`. Until it is answered there is no telling who leads that.
+    pub(super) fn sent_to(&mut self, node: NodeId, group: GroupId) {
         if let Some(under_way) = &mut self.under_way {
-            under_way.node = node;
+            (under_way.node, under_way.group) = (node, group);
         }
+        self.leaders.remove(&group);
+    }
+
+    /// Returns who has answered the last operation on `group`.
+    pub(super) fn leader_of(&self, group: GroupId) -> Option<NodeId> {
+        self.leaders.get(&group).copied()
     }
 
     /// Returns the token of the operation under way if it was sent to `node`.

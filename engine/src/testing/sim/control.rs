@@ -29,6 +29,17 @@ pub(super) struct Core {
     patience_ns: u64,
     /// Nothing reaches it, or comes from it, before then.
     pub(super) out_until: u64,
+    /// Nodes that are not heard, and since and until when. Nothing of them reaches it, if they are cut off.
+    silent: BTreeMap<NodeId, Silence>,
+    /// How long a node must be silent before another one takes over what it leads.
+    suspicion_ns: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    since: u64,
+    until: u64,
+    is_cut: bool,
 }
 
 #[derive(Debug)]
@@ -38,11 +49,24 @@ struct Kept {
     since: u64,
     /// Nodes that shall be members.
     wanted: Vec<NodeId>,
+    /// A node that shall copy the log and never count.
+    observer: Option<NodeId>,
 }
 
 impl Core {
-    pub(super) fn new(patience_ns: u64) -> Self {
-        Self { current: BTreeMap::new(), groups: BTreeMap::new(), patience_ns, out_until: 0 }
+    pub(super) fn new(patience_ns: u64, suspicion_ns: u64) -> Self {
+        let (groups, silent) = (BTreeMap::new(), BTreeMap::new());
+        Self { current: BTreeMap::new(), groups, patience_ns, out_until: 0, silent, suspicion_ns }
+    }
+
+    /// Nothing of a node reaches it, nor the other way round, from now until then.
+    pub(super) fn cut_off(&mut self, node: NodeId, since: u64, until: u64) {
+        self.silent.insert(node, Silence { since, until, is_cut: true });
+    }
+
+    /// A node stands still from now until then.
+    pub(super) fn miss(&mut self, node: NodeId, since: u64, until: u64) {
+        self.silent.entry(node).or_insert(Silence { since, until, is_cut: false }).until = until;
     }
 
     /// Returns what is active in a group, once it has begun.
@@ -96,10 +120,13 @@ impl Sim {
             let (slots, write_quorum) = (self.placement.slots(), self.plan.write_quorum);
             for group in groups {
                 let config = self.placement.group(group);
-                let members = config.members.iter().map(|member| Member::from(core.current[&member.node])).collect();
+                // The leader, and some of those that follow it in a circle.
+                let (leader, count) = (usize::from(config.leader.0) - 1, config.members.len());
+                let circle = (leader..leader + self.plan.replicas).map(|place| config.members[place % count].node);
+                let members = circle.map(|node| Member::from(core.current[&node])).collect();
                 let config = GroupConfig { members, write_quorum, slots: slots.slots_of(group), ..config };
                 let wanted = config.members.iter().map(|member| member.node).collect();
-                core.groups.insert(group, Kept { record: Record::new(config), since: 0, wanted });
+                core.groups.insert(group, Kept { record: Record::new(config), since: 0, wanted, observer: None });
             }
             self.tell_all();
             self.schedule(self.now, Event::CoreLooks);
@@ -114,7 +141,7 @@ impl Sim {
 
     /// An ask is on its way.
     pub(super) fn ask(&mut self, from: ReplicaId, group: GroupId, ask: Ask) {
-        match self.core_delay() {
+        match self.core_delay(from.node) {
             Some(at) => self.schedule(at, Event::Ask { from, group, ask }),
             None => self.note("the core had no answer"),
         }
@@ -131,7 +158,7 @@ impl Sim {
         }
         let Some(core) = &mut self.core else { return };
         let (current, patience) = (&core.current, core.patience_ns);
-        let Some(Kept { record, since, wanted }) = core.groups.get_mut(&group) else { return };
+        let Some(Kept { record, since, wanted, .. }) = core.groups.get_mut(&group) else { return };
         let is_free = record.pending().is_none() || now - *since > patience;
         let before = record.news().version;
         let active = record.active().clone();
@@ -173,8 +200,11 @@ impl Sim {
 
     // ---- what is told ----
 
-    fn core_delay(&mut self) -> Option<u64> {
-        let is_out = self.core.as_ref().is_some_and(|core| core.out_until > self.now);
+    fn core_delay(&mut self, node: NodeId) -> Option<u64> {
+        let is_out = self.core.as_ref().is_some_and(|core| {
+            let is_cut = core.silent.get(&node).is_some_and(|silence| silence.is_cut && silence.until > self.now);
+            is_cut || core.out_until > self.now
+        });
         let is_lost = !self.is_healed && (is_out || self.rng.u32(..1000) < LOSS_PERMILLE);
         (!is_lost).then(|| self.now + self.links.delay() + self.rng.u64(..5 * MS))
     }
@@ -193,7 +223,7 @@ impl Sim {
         let Some(news) = self.core.as_ref().and_then(|core| Some(core.groups.get(&group)?.record.news())) else {
             return;
         };
-        if let Some(at) = self.core_delay() {
+        if let Some(at) = self.core_delay(node) {
             self.schedule(at, Event::News { node, group, news: Box::new(news) });
         }
     }
@@ -213,12 +243,16 @@ impl Sim {
         let now = self.now;
         let is_up = |node: &NodeId| self.nodes.get(node).is_some_and(|node| node.engine.is_some());
         let Some(core) = &mut self.core else { return };
-        let (current, patience) = (&core.current, core.patience_ns);
-        let Some(Kept { record, since, wanted }) = core.groups.get_mut(&group) else { return };
+        core.silent.retain(|_, silence| silence.until > now);
+        let (current, patience, silent, suspicion) = (&core.current, core.patience_ns, &core.silent, core.suspicion_ns);
+        let is_suspected = |node: NodeId| silent.get(&node).is_some_and(|silence| silence.since + suspicion < now);
+        let Some(Kept { record, since, wanted, observer }) = core.groups.get_mut(&group) else { return };
         let active = record.active().clone();
-        let learners = current.values().filter(|run| wanted.contains(&run.node) && !active.counts(**run));
+        let is_given = |node: NodeId| wanted.contains(&node) || *observer == Some(node);
+        let learners = current.values().filter(|run| is_given(run.node) && !active.counts(**run));
         record.set_learners(learners.copied().collect());
-        let lives = |run: ReplicaId| is_up(&run.node) && current.get(&run.node) == Some(&run);
+        let lives =
+            |run: ReplicaId| is_up(&run.node) && current.get(&run.node) == Some(&run) && !is_suspected(run.node);
         let living: Vec<ReplicaId> =
             active.members.iter().filter_map(|member| member.replica()).filter(|run| lives(*run)).collect();
         let leader = active.leader_replica().filter(|leader| lives(*leader));
@@ -251,7 +285,7 @@ impl Sim {
         let now = self.now;
         let Some(core) = &mut self.core else { return };
         let current = &core.current;
-        let Some(Kept { record, since, wanted }) = core.groups.get_mut(&group) else { return };
+        let Some(Kept { record, since, wanted, observer }) = core.groups.get_mut(&group) else { return };
         let active = record.active().clone();
         *since = now;
         if fault == Fault::Depose {
@@ -264,6 +298,10 @@ impl Sim {
             current.keys().copied().filter(|node| *node != active.leader).partition(|node| active.has_node(*node));
         let drop_one = outside.is_empty() || self.rng.bool();
         let Some(node) = self.rng.choice(if drop_one { others } else { outside }) else { return };
+        if !drop_one && self.rng.bool() {
+            *observer = Some(node);
+            return;
+        }
         if !drop_one {
             wanted.push(node);
             wanted.sort_unstable();
@@ -284,6 +322,7 @@ impl Sim {
         let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
         let Some(core) = &mut self.core else { return };
         core.out_until = 0;
+        core.silent.clear();
         core.groups.values_mut().for_each(|kept| kept.wanted.clone_from(&nodes));
     }
 }

@@ -13,6 +13,8 @@ pub(super) enum Fault {
     Pause,
     Crash,
     Clog,
+    /// The nodes fall into two parts that do not hear each other, or one of them not the other. The core is in one of them.
+    Split,
     /// Another member is told to take over.
     Depose,
     /// A group gets a member more, or less.
@@ -30,6 +32,7 @@ impl Sim {
             Fault::Pause => faults.pauses,
             Fault::Crash => faults.crashes,
             Fault::Clog => faults.clogs,
+            Fault::Split => faults.splits,
             Fault::Depose => faults.deposals,
             Fault::Change => faults.changes,
             Fault::Outage => faults.outages,
@@ -73,8 +76,13 @@ impl Sim {
                 }
                 let node = self.nodes.get_mut(&id).expect("a node of the plan");
                 node.paused_until = node.paused_until.max(self.now + length);
+                let until = node.paused_until;
+                if let Some(core) = &mut self.core {
+                    core.miss(id, self.now, until);
+                }
             }
             Fault::Crash => self.crash(id, length),
+            Fault::Split => self.split(length),
             Fault::Depose => self.meddle(fault),
             Fault::Change => {
                 self.note("a member was dropped");
@@ -95,6 +103,25 @@ impl Sim {
             }
         }
         self.schedule_fault(fault);
+    }
+
+    fn split(&mut self, length: u64) {
+        let until = self.now + length;
+        let (inside, outside): (Vec<NodeId>, Vec<NodeId>) =
+            self.nodes.keys().copied().partition(|_| self.rng.u8(..3) == 0);
+        let is_one_way = self.rng.u8(..3) == 0;
+        for (one, two) in inside.iter().flat_map(|one| outside.iter().map(move |two| (*one, *two))) {
+            self.links.cut(one, two, until);
+            if !is_one_way {
+                self.links.cut(two, one, until);
+            }
+            if self.plan.network.is_ordered {
+                self.end_connection(one, two);
+            }
+        }
+        if let Some(core) = &mut self.core {
+            inside.iter().for_each(|node| core.cut_off(*node, self.now, until));
+        }
     }
 
     pub(super) fn crash(&mut self, id: NodeId, length: u64) {

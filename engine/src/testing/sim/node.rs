@@ -15,6 +15,7 @@ use crate::group;
 use crate::ids::{GroupId, Incarnation, NodeId, ReplicaId};
 use crate::message::Message;
 use crate::output::{Event as Notice, Outcome, Output, Outputs, Token};
+use crate::planted;
 use crate::slots::slot_of;
 use crate::time::Instant;
 
@@ -136,7 +137,8 @@ impl Sim {
     }
 
     pub(super) fn restart(&mut self, id: NodeId) {
-        let me = ReplicaId { node: id, incarnation: Incarnation(self.next_incarnation) };
+        let incarnation = if planted::is(6) { u64::from(id.0) } else { self.next_incarnation };
+        let me = ReplicaId { node: id, incarnation: Incarnation(incarnation) };
         self.next_incarnation += 1;
         self.trace(3, u64::from(id.0), me.incarnation.0);
         let slots = self.placement.slots();

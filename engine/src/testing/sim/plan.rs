@@ -29,6 +29,10 @@ pub(super) struct Plan {
     pub(super) chaos_ns: u64,
     /// How long a change may take before the core has another one supersede it, in nanoseconds of true time.
     pub(super) patience_ns: u64,
+    /// How long a node must be silent before the core has another one take over, in nanoseconds of true time.
+    pub(super) suspicion_ns: u64,
+    /// How many members the groups have in the beginning, if a core decides.
+    pub(super) replicas: usize,
 }
 
 /// How messages travel.
@@ -57,6 +61,8 @@ pub(super) struct Faults {
     pub(super) crashes: Option<u64>,
     /// A connection takes no more bytes for a while.
     pub(super) clogs: Option<u64>,
+    /// Nodes do not hear others.
+    pub(super) splits: Option<u64>,
     /// A leader is deposed though nothing is wrong with it.
     pub(super) deposals: Option<u64>,
     /// Members of a group change.
@@ -83,7 +89,10 @@ impl Plan {
             clocks: (0..nodes).map(|_| clock(&mut rng)).collect(),
             chaos_ns,
             patience_ns: rng.u64(50..300) * MS,
+            suspicion_ns: rng.u64(5..200) * MS,
+            replicas: usize::from(nodes),
         };
+        plan.replicas = rng.usize(plan.write_quorum..=plan.replicas);
         // Leases of a leader that was superseded before it was active are waited for by the next one.
         plan.patience_ns += 2 * crate::time::nanos(plan.config.read_lease);
         plan.config.ask_again = Duration::from_millis(rng.u64(1..50));
@@ -145,6 +154,7 @@ impl Faults {
             pauses: period(200 * MS),
             crashes: period(chaos_ns),
             clogs: period(100 * MS),
+            splits: None,
             deposals: None,
             changes: None,
             outages: None,
@@ -156,5 +166,6 @@ impl Faults {
         self.deposals = period(200 * MS);
         self.changes = period(300 * MS);
         self.outages = period(500 * MS);
+        self.splits = period(300 * MS);
     }
 }
