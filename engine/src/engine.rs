@@ -223,6 +223,12 @@ impl Engine {
         self.groups.iter().any(Group::owes_notice)
     }
 
+    /// Returns the groups that the core believes to be led from here, and that are not: their leader was deposed, or has had
+    /// no quorum for the length of a read lease though requests wait for it.
+    pub fn unled(&self, now: Instant) -> impl Iterator<Item = GroupId> {
+        self.groups.iter().filter(move |group| group.is_unled(&self.shared, now)).map(Group::id)
+    }
+
     /// Whether `group` lives here.
     #[must_use]
     pub fn has_group(&self, group: GroupId) -> bool {

@@ -459,6 +459,20 @@ impl Group {
         }
     }
 
+    /// See [`Engine::unled`](crate::engine::Engine::unled).
+    pub(crate) fn is_unled(&self, shared: &Shared, now: Instant) -> bool {
+        let Some(news) = &self.news else { return false };
+        if news.active.leader_replica() != Some(shared.me) {
+            return false;
+        }
+        match &self.role {
+            Role::Leader(leader) => leader.is_stuck(&self.config, &self.replica, shared, now),
+            // It takes over what it has led before.
+            Role::Candidate(_) => false,
+            Role::Follower(_) => true,
+        }
+    }
+
     /// Whether it leads, and a peer has not been told yet how far the log is committed.
     pub(crate) fn owes_notice(&self) -> bool {
         matches!(&self.role, Role::Leader(leader) if leader.owes_notice())

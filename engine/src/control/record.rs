@@ -143,6 +143,12 @@ impl Record {
         }
     }
 
+    /// Returns the version of the record: it grows with every change.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Returns the active configuration.
     #[must_use]
     pub fn active(&self) -> &GroupConfig {

@@ -198,8 +198,7 @@ impl Group {
                 shared.outputs.small(member, group, epoch, SmallMessage::Seal);
             }
         }
-        // Its holder may have lost the question, or be lost itself.
-        candidate.fetching = None;
+        // What is being fetched is asked for again from where it was: the question may be lost, or its holder.
         self.advance_takeover(shared, now)
     }
 

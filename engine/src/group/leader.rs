@@ -235,6 +235,13 @@ impl Leader {
         Instant(active.min(end(nth_largest(echoes, change.config.write_quorum))))
     }
 
+    /// Whether requests wait, and its lease has run out for as long as it lasts.
+    pub(super) fn is_stuck(&self, config: &GroupConfig, replica: &Replica, shared: &Shared, now: Instant) -> bool {
+        let is_waited_for = replica.commit < replica.log.last() || self.waiting.has_reads();
+        let lease_end = self.lease_end(config, &shared.settings, now);
+        is_waited_for && lease_end.saturating_add(shared.settings.read_lease) < now
+    }
+
     /// Whether reads may be answered under a lease.
     pub(super) fn may_read(&self, commit: LogIndex) -> bool {
         match self.status {

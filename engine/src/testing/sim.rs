@@ -31,12 +31,15 @@ mod peace;
 mod plan;
 
 use core::cmp::Reverse;
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use fastrand::Rng;
 
 use crate::config::Placement;
+use crate::control::detector::Heartbeat;
 use crate::control::record::{Ask, News};
+use crate::control::state::Birth;
 use crate::ids::{GroupId, NodeId, ReplicaId};
 use crate::output::{Event as Notice, Outcome, Refusal, Token};
 use crate::slots::{SlotMap, slot_of};
@@ -178,6 +181,8 @@ enum Event {
     Restart(NodeId),
     Ask { from: ReplicaId, group: GroupId, ask: Ask },
     News { node: NodeId, group: GroupId, news: Box<News> },
+    Beat(ReplicaId, u64),
+    Heard(Box<Heartbeat>),
     CoreLooks,
     Fault(Fault),
     Heal,
@@ -207,7 +212,13 @@ impl Sim {
         let links = Links::new(plan.network, rng.fork());
         let clients = (0..plan.clients).map(|_| rng.fork()).collect::<Vec<_>>();
         let clients = (1..).zip(clients).map(|(number, rng)| Client::new(number, plan.keys, rng)).collect();
-        let core = (mode == Mode::Core).then(|| Core::new(plan.patience_ns, plan.suspicion_ns));
+        let core = (mode == Mode::Core).then(|| {
+            let nodes = nodes.clone();
+            let birth = Birth { slots, nodes, replicas: plan.replicas, write_quorum: plan.write_quorum };
+            let (patience, suspicion) =
+                (Duration::from_nanos(plan.patience_ns), Duration::from_nanos(plan.suspicion_ns));
+            Core::new(birth, patience, suspicion, plan.is_promoting)
+        });
         let mut sim = Self {
             placement,
             core,
@@ -244,6 +255,7 @@ impl Sim {
             sim.schedule_fault(fault);
         }
         if sim.core.is_some() {
+            sim.schedule(0, Event::CoreLooks);
             for fault in [Fault::Split, Fault::Depose, Fault::Change, Fault::Outage] {
                 sim.schedule_fault(fault);
             }
@@ -300,6 +312,8 @@ impl Sim {
             Event::Restart(node) => self.restart(node),
             Event::Ask { from, group, ask } => self.answer(from, group, ask),
             Event::News { node, group, news } => self.deliver(node, Inbound::News((group, news))),
+            Event::Beat(run, number) => self.beat(run, number),
+            Event::Heard(heartbeat) => self.hear(&heartbeat),
             Event::CoreLooks => self.look_after_groups(),
             Event::Fault(fault) => self.fail(fault),
             Event::Heal => self.heal(),

@@ -76,10 +76,6 @@ impl Sim {
                 }
                 let node = self.nodes.get_mut(&id).expect("a node of the plan");
                 node.paused_until = node.paused_until.max(self.now + length);
-                let until = node.paused_until;
-                if let Some(core) = &mut self.core {
-                    core.miss(id, self.now, until);
-                }
             }
             Fault::Crash => self.crash(id, length),
             Fault::Split => self.split(length),
@@ -120,14 +116,14 @@ impl Sim {
             }
         }
         if let Some(core) = &mut self.core {
-            inside.iter().for_each(|node| core.cut_off(*node, self.now, until));
+            inside.iter().for_each(|node| core.cut_off(*node, until));
         }
     }
 
     pub(super) fn crash(&mut self, id: NodeId, length: u64) {
         let bearable = usize::from(self.plan.nodes) - self.plan.write_quorum;
         let is_bearable = match &self.core {
-            Some(core) => core.can_lose(id),
+            Some(core) => core.can_lose(id, |node| self.nodes[&node].engine.is_some()),
             None => self.amnesiacs.contains(&id) || self.amnesiacs.len() < bearable,
         };
         if self.nodes[&id].engine.is_none() || !is_bearable {
@@ -140,9 +136,6 @@ impl Sim {
         });
         self.note(if leads { "a leader restarted without memory" } else { "a follower restarted without memory" });
         self.nodes.insert(id, Node::down());
-        if let Some(core) = &mut self.core {
-            core.current.remove(&id);
-        }
         self.links.forget(id);
         for other in self.other_nodes(id) {
             self.end_connection(id, other);

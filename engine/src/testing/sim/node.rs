@@ -15,7 +15,6 @@ use crate::group;
 use crate::ids::{GroupId, Incarnation, NodeId, ReplicaId};
 use crate::message::Message;
 use crate::output::{Event as Notice, Outcome, Output, Outputs, Token};
-use crate::planted;
 use crate::slots::slot_of;
 use crate::time::Instant;
 
@@ -137,9 +136,10 @@ impl Sim {
     }
 
     pub(super) fn restart(&mut self, id: NodeId) {
-        let incarnation = if planted::is(6) { u64::from(id.0) } else { self.next_incarnation };
-        let me = ReplicaId { node: id, incarnation: Incarnation(incarnation) };
+        let number = self.next_incarnation;
         self.next_incarnation += 1;
+        let alone = ReplicaId { node: id, incarnation: Incarnation(number) };
+        let me = self.register(id, number).unwrap_or(alone);
         self.trace(3, u64::from(id.0), me.incarnation.0);
         let slots = self.placement.slots();
         let groups = self.groups().map(|group| match &self.core {
@@ -153,7 +153,6 @@ impl Sim {
             self.schedule_connect(id, other);
         }
         self.want_turn(id, self.now);
-        self.register(me);
     }
 
     pub(super) fn other_nodes(&self, id: NodeId) -> Vec<NodeId> {

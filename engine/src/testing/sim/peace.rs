@@ -16,7 +16,6 @@ impl Sim {
         self.trace(7, 0, self.now);
         self.is_healed = true;
         self.links.heal();
-        self.restore_members();
         for node in self.nodes.values_mut() {
             node.paused_until = node.paused_until.min(self.now + MS);
         }
@@ -37,7 +36,8 @@ impl Sim {
         if !self.do_errand() {
             return false;
         }
-        if self.core.as_ref().is_some_and(|core| !core.is_settled()) {
+        let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+        if self.core.as_ref().is_some_and(|core| !core.is_settled(&nodes)) {
             return false;
         }
         let mut applied: BTreeMap<GroupId, BTreeSet<_>> = BTreeMap::new();

@@ -31,6 +31,8 @@ pub(super) struct Plan {
     pub(super) patience_ns: u64,
     /// How long a node must be silent before the core has another one take over, in nanoseconds of true time.
     pub(super) suspicion_ns: u64,
+    /// Whether learners are counted during the chaos when they have caught up.
+    pub(super) is_promoting: bool,
     /// How many members the groups have in the beginning, if a core decides.
     pub(super) replicas: usize,
 }
@@ -90,6 +92,7 @@ impl Plan {
             chaos_ns,
             patience_ns: rng.u64(50..300) * MS,
             suspicion_ns: rng.u64(5..200) * MS,
+            is_promoting: rng.u8(..4) > 0,
             replicas: usize::from(nodes),
         };
         plan.replicas = rng.usize(plan.write_quorum..=plan.replicas);

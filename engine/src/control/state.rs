@@ -1,0 +1,376 @@
+//! What the consistent core agrees on: nodes and their runs, and the record of each group. A state machine: the same
+//! commands in the same order give the same state at every core node.
+//!
+//! A process that starts registers, and is given an incarnation that nobody had before; with it, every earlier run of its
+//! node is gone for good. Once all first nodes have registered, the groups are formed: group g is led by node g mod N and held
+//! by it and those that follow it in a circle. From then on groups change by [`Command::Change`], decided by the planner on
+//! a version of the record, and refused if that has changed meanwhile.
+//!
+//! # Invariants
+//! C1. An incarnation is given once. C2. Learners of a group are the current runs of its nodes that are no members.
+//!
+//! # Source
+//! The design, section 5; the replication protocol, section 1.1.
+
+use std::collections::BTreeMap;
+
+use crate::config::{GroupConfig, Member};
+use crate::control::record::{ChangeKind, News, Record};
+use crate::ids::{Epoch, GroupId, Incarnation, NodeId, ReplicaId};
+use crate::planted;
+use crate::replication::quorum::seal_quorum;
+use crate::slots::SlotMap;
+
+/// What is fixed when the cluster is created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Birth {
+    /// How slots are divided among groups.
+    pub slots: SlotMap,
+    /// The nodes that hold the groups in the beginning, ascending.
+    pub nodes: Vec<NodeId>,
+    /// How many of them hold each group.
+    pub replicas: usize,
+    /// How many must hold a write.
+    pub write_quorum: usize,
+}
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    birth: Birth,
+    nodes: BTreeMap<NodeId, Registered>,
+    last_incarnation: Incarnation,
+    /// By number; empty until all first nodes have registered.
+    groups: Vec<Group>,
+}
+
+/// The run of a node that registered last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Registered {
+    incarnation: Incarnation,
+    /// What it drew when it started: a registration that is repeated is the same one.
+    nonce: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Group {
+    record: Record,
+    /// The nodes that shall hold it.
+    nodes: Vec<NodeId>,
+}
+
+/// What can be agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// A process has started.
+    Register {
+        /// Its node.
+        node: NodeId,
+        /// Drawn at its start, and the same in each repetition.
+        nonce: u64,
+    },
+    /// Groups shall be led and held by others. Each change stands for itself.
+    Change(Vec<Planned>),
+    /// A change has brought the log over.
+    Activate {
+        /// The group.
+        group: GroupId,
+        /// The epoch of the change.
+        epoch: Epoch,
+        /// Who asks: its leader.
+        caller: ReplicaId,
+    },
+    /// Other nodes shall hold a group.
+    Place {
+        /// The group.
+        group: GroupId,
+        /// The nodes.
+        nodes: Vec<NodeId>,
+    },
+}
+
+/// A change of one group, decided on one version of its record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// The group.
+    pub group: GroupId,
+    /// The version it was decided on; with another one nothing happens.
+    pub version: u64,
+    /// How the leader comes by the log.
+    pub kind: ChangeKind,
+    /// Who shall lead.
+    pub leader: NodeId,
+    /// Who shall be members.
+    pub members: Vec<Member>,
+    /// How many of them must hold a write.
+    pub write_quorum: usize,
+}
+
+/// What came of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// Groups whose news have changed, ascending.
+    pub changed: Vec<GroupId>,
+    /// The run that was registered.
+    pub registered: Option<ReplicaId>,
+}
+
+/// Whether a group can ever be led again without an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hope {
+    /// Its leader lives, or enough members do.
+    Some,
+    /// These runs are gone, and what they held with them, as far as anybody knows.
+    Lost {
+        /// Members of the active configuration that are gone, its leader among them.
+        missing: Vec<ReplicaId>,
+    },
+}
+
+impl State {
+    /// Creates the state of a new cluster.
+    ///
+    /// # Panics
+    /// If the numbers do not fit together: see [`Placement::new`](crate::config::Placement::new).
+    #[must_use]
+    pub fn new(birth: Birth) -> Self {
+        assert!(birth.nodes.is_sorted_by(|one, two| one < two), "each node once, ascending: {:?}", birth.nodes);
+        assert!((1..=birth.nodes.len()).contains(&birth.replicas), "{} replicas", birth.replicas);
+        assert!((1..=birth.replicas).contains(&birth.write_quorum), "a write quorum of {}", birth.write_quorum);
+        Self { birth, nodes: BTreeMap::new(), last_incarnation: Incarnation(0), groups: Vec::new() }
+    }
+
+    /// Applies a command.
+    pub fn apply(&mut self, command: &Command) -> Applied {
+        let before: Vec<u64> = self.groups.iter().map(|group| group.record.version()).collect();
+        let mut registered = None;
+        match command {
+            Command::Register { node, nonce } => registered = Some(self.register(*node, *nonce)),
+            Command::Change(changes) => changes.iter().for_each(|change| self.change(change)),
+            Command::Activate { group, epoch, caller } => self.activate(*group, *epoch, *caller),
+            Command::Place { group, nodes } => {
+                if let Some(group) = self.groups.get_mut(group.0 as usize) {
+                    group.nodes.clone_from(nodes);
+                }
+            }
+        }
+        self.set_learners();
+        let versions = self.groups.iter().map(|group| group.record.version());
+        let is_changed = |(number, version): (usize, u64)| (before.get(number) != Some(&version)).then_some(number);
+        let numbers = versions.enumerate().filter_map(is_changed);
+        let changed = numbers.map(|number| GroupId(u32::try_from(number).expect("at most 16384 groups"))).collect();
+        Applied { changed, registered }
+    }
+
+    // ---- queries ----
+
+    /// Returns what is fixed.
+    #[must_use]
+    pub fn birth(&self) -> &Birth {
+        &self.birth
+    }
+
+    /// Returns the run of a node that registered last.
+    #[must_use]
+    pub fn current(&self, node: NodeId) -> Option<ReplicaId> {
+        self.nodes.get(&node).map(|registered| ReplicaId { node, incarnation: registered.incarnation })
+    }
+
+    /// Whether a run is the last one of its node: any other one is gone.
+    #[must_use]
+    pub fn is_current(&self, run: ReplicaId) -> bool {
+        self.current(run.node) == Some(run)
+    }
+
+    /// Returns the groups; none until they are formed.
+    pub fn groups(&self) -> impl ExactSizeIterator<Item = &Record> {
+        self.groups.iter().map(|group| &group.record)
+    }
+
+    /// Returns the record of a group, once it is formed.
+    #[must_use]
+    pub fn group(&self, group: GroupId) -> Option<&Record> {
+        self.groups.get(group.0 as usize).map(|group| &group.record)
+    }
+
+    /// Returns the nodes that shall hold a group.
+    #[must_use]
+    pub fn nodes_of(&self, group: GroupId) -> &[NodeId] {
+        self.groups.get(group.0 as usize).map_or(&[], |group| &group.nodes)
+    }
+
+    /// Returns what the nodes are told about a group.
+    #[must_use]
+    pub fn news(&self, group: GroupId) -> Option<News> {
+        self.group(group).map(Record::news)
+    }
+
+    /// Returns whether a group can be led again, as far as runs are known to be gone.
+    #[must_use]
+    pub fn hope(&self, group: GroupId) -> Hope {
+        let Some(record) = self.group(group) else { return Hope::Some };
+        let active = record.active();
+        let runs = active.members.iter().filter_map(|member| member.replica());
+        let missing: Vec<ReplicaId> = runs.filter(|run| !self.is_current(*run)).collect();
+        let need = seal_quorum(active.members.len(), active.write_quorum);
+        let is_led = missing.iter().all(|run| run.node != active.leader);
+        if is_led || active.members.len() - missing.len() >= need { Hope::Some } else { Hope::Lost { missing } }
+    }
+
+    // ---- commands ----
+
+    fn register(&mut self, node: NodeId, nonce: u64) -> ReplicaId {
+        if let Some(known) = self.nodes.get(&node).filter(|known| known.nonce == nonce) {
+            return ReplicaId { node, incarnation: known.incarnation };
+        }
+        let incarnation = if planted::is(6) && self.nodes.contains_key(&node) {
+            self.nodes[&node].incarnation
+        } else {
+            Incarnation(self.last_incarnation.0 + 1)
+        };
+        self.last_incarnation = self.last_incarnation.max(incarnation);
+        self.nodes.insert(node, Registered { incarnation, nonce });
+        if self.groups.is_empty() && self.birth.nodes.iter().all(|node| self.nodes.contains_key(node)) {
+            self.form_groups();
+        }
+        ReplicaId { node, incarnation }
+    }
+
+    /// Gives each group its first configuration. Nothing was written before, so it is active at once.
+    fn form_groups(&mut self) {
+        let Birth { slots, nodes, replicas, write_quorum } = &self.birth;
+        for group in (0..slots.group_count()).map(GroupId) {
+            let first = group.0 as usize;
+            let mut holders: Vec<NodeId> = (first..first + replicas).map(|place| nodes[place % nodes.len()]).collect();
+            let leader = holders[0];
+            holders.sort_unstable();
+            let member = |node: &NodeId| Member { node: *node, incarnation: Some(self.nodes[node].incarnation) };
+            let record = Record::new(GroupConfig {
+                group,
+                slots: slots.slots_of(group),
+                epoch: Epoch(1),
+                leader,
+                members: holders.iter().map(member).collect(),
+                write_quorum: *write_quorum,
+            });
+            self.groups.push(Group { record, nodes: holders });
+        }
+    }
+
+    fn change(&mut self, planned: &Planned) {
+        let Planned { group, version, kind, leader, members, write_quorum } = planned;
+        let caller = self.current(*leader);
+        let Some(Group { record, .. }) = self.groups.get_mut(group.0 as usize) else { return };
+        if record.version() != *version {
+            return;
+        }
+        let epoch = record.active().epoch;
+        // What makes no configuration is not planned; if it is, nothing happens, at every core node alike.
+        let _ = match (kind, caller) {
+            (ChangeKind::Takeover, _) => record.take_over(*leader, members.clone(), *write_quorum),
+            (ChangeKind::Live, Some(caller)) => record.change_live(epoch, caller, members.clone(), *write_quorum),
+            (ChangeKind::Live, None) => return,
+        };
+    }
+
+    fn activate(&mut self, group: GroupId, epoch: Epoch, caller: ReplicaId) {
+        let is_current = self.is_current(caller);
+        let Some(Group { record, .. }) = self.groups.get_mut(group.0 as usize) else { return };
+        let is_led = record.pending().is_some_and(|change| change.config.leader_replica() == Some(caller));
+        if is_led && is_current {
+            record.activate(epoch);
+        }
+    }
+
+    fn set_learners(&mut self) {
+        for Group { record, nodes } in &mut self.groups {
+            let runs = nodes.iter().filter_map(|node| {
+                self.nodes.get(node).map(|known| ReplicaId { node: *node, incarnation: known.incarnation })
+            });
+            let learners = runs.filter(|run| !record.active().counts(*run)).collect();
+            record.set_learners(learners);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn birth() -> Birth {
+        let nodes = (1..=3).map(NodeId).collect();
+        Birth { slots: SlotMap::new(4).expect("in range"), nodes, replicas: 3, write_quorum: 2 }
+    }
+
+    fn register(state: &mut State, node: u16, nonce: u64) -> ReplicaId {
+        state.apply(&Command::Register { node: NodeId(node), nonce }).registered.expect("a registration")
+    }
+
+    fn formed() -> State {
+        let mut state = State::new(birth());
+        for node in 1..=3 {
+            register(&mut state, node, 7);
+        }
+        state
+    }
+
+    #[test]
+    fn groups_are_formed_when_all_first_nodes_are_there() {
+        let mut state = State::new(birth());
+        register(&mut state, 1, 7);
+        register(&mut state, 3, 7);
+        assert_eq!(state.groups().len(), 0);
+        let applied = state.apply(&Command::Register { node: NodeId(2), nonce: 7 });
+        assert_eq!(applied.changed.len(), 4);
+        let leaders: Vec<u16> = state.groups().map(|record| record.active().leader.0).collect();
+        assert_eq!(leaders, [1, 2, 3, 1]);
+    }
+
+    #[test]
+    fn a_repeated_registration_is_the_same_one_and_a_new_start_is_not() {
+        let mut state = formed();
+        let first = state.current(NodeId(1)).expect("registered");
+        assert_eq!(register(&mut state, 1, 7), first);
+        let second = register(&mut state, 1, 8);
+        assert!(second.incarnation > first.incarnation);
+        assert!(!state.is_current(first));
+        assert!(state.groups().all(|record| record.learners() == [second]), "C2: it is to copy what it held");
+    }
+
+    #[test]
+    fn a_change_that_was_decided_on_an_older_version_does_nothing() {
+        let mut state = formed();
+        let group = GroupId(0);
+        let record = state.group(group).expect("formed");
+        let planned = Planned {
+            group,
+            version: record.version(),
+            kind: ChangeKind::Takeover,
+            leader: NodeId(2),
+            members: record.active().members.clone(),
+            write_quorum: 2,
+        };
+        let command = Command::Change(vec![planned]);
+        assert_eq!(state.apply(&command).changed, [group]);
+        assert_eq!(state.apply(&command).changed, []);
+        let caller = state.current(NodeId(2)).expect("registered");
+        let stranger = state.current(NodeId(3)).expect("registered");
+        state.apply(&Command::Activate { group, epoch: Epoch(2), caller: stranger });
+        assert_eq!(state.group(group).expect("formed").active().epoch, Epoch(1), "only its leader may say so");
+        state.apply(&Command::Activate { group, epoch: Epoch(2), caller });
+        assert_eq!(state.group(group).expect("formed").active().leader, NodeId(2));
+    }
+
+    #[test]
+    fn a_group_is_lost_with_its_leader_and_more_than_others_can_make_up_for() {
+        let mut state = formed();
+        let group = GroupId(0);
+        let followers = [2, 3].map(|node| state.current(NodeId(node)).expect("registered"));
+        register(&mut state, 2, 8);
+        register(&mut state, 3, 8);
+        assert_eq!(state.hope(group), Hope::Some, "its leader lives");
+        let leader = state.current(NodeId(1)).expect("registered");
+        register(&mut state, 1, 8);
+        assert_eq!(state.hope(group), Hope::Lost { missing: vec![leader, followers[0], followers[1]] });
+    }
+}
