@@ -12,6 +12,7 @@
 //! | 5 | two votes in one epoch | a replica promises a lower epoch after a higher one |
 //! | 6 | an amnesiac counts as whole | a restart without memory keeps its incarnation |
 //! | 7 | an epoch is used twice | a change that supersedes another one gets its epoch |
+//! | 8 | a leader without a quorum keeps its seat | nodes do not say which groups they lead in name only |
 //! | 10 | committed past the quorum | W − 1 replicas are enough |
 //! | 11 | another entry at the same index confirms a write | who waits for a position goes on waiting after it was cut |
 //! | 13 | two majorities in a change of members | a change is activated before W of the new members hold the log |
@@ -28,7 +29,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// All that are planted.
-pub const ALL: [u32; 15] = [1, 2, 3, 4, 5, 6, 7, 10, 11, 13, 14, 15, 16, 17, 20];
+pub const ALL: [u32; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 13, 14, 15, 16, 17, 20];
 
 #[cfg(planted)]
 static CHOSEN: AtomicU32 = AtomicU32::new(0);

@@ -204,3 +204,175 @@ impl View<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::state::{Birth, Command};
+    use crate::ids::Incarnation;
+    use crate::slots::SlotMap;
+
+    const SUSPICION: Duration = Duration::from_millis(150);
+    const PATIENCE: Duration = Duration::from_millis(300);
+    const G: GroupId = GroupId(0);
+
+    /// The core of a cluster of three nodes and as many groups, led by one each.
+    struct Stage {
+        state: State,
+        detector: Detector,
+        planner: Planner,
+        now: Instant,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            let nodes = (1..=3).map(NodeId).collect();
+            let slots = SlotMap::new(3).expect("in range");
+            let state = State::new(Birth { slots, nodes, replicas: 3, write_quorum: 2 });
+            let (detector, planner) = (Detector::new(SUSPICION, Vec::new()), Planner::new(PATIENCE));
+            let mut stage = Self { state, detector, planner, now: Instant(0) };
+            (1..=3).for_each(|node| stage.start(node));
+            stage
+        }
+
+        /// A run of a node starts.
+        fn start(&mut self, node: u16) {
+            let nonce = self.now.0 + 1;
+            let applied = self.state.apply(&Command::Register { node: NodeId(node), nonce });
+            self.detector.expect(applied.registered.expect("a registration"), self.now);
+        }
+
+        fn run(&self, node: u16) -> ReplicaId {
+            self.state.current(NodeId(node)).expect("registered")
+        }
+
+        /// Lets time pass while these nodes are heard, and carries out what is planned. Returns the plan for group 0.
+        fn pass(&mut self, ms: u64, heard: &[u16]) -> Option<Planned> {
+            self.now = Instant(self.now.0 + ms * 1_000_000);
+            for node in heard {
+                self.detector.expect(self.run(*node), self.now);
+                let from = self.run(*node);
+                let (turns, without_quorum, silent) = (Vec::new(), Vec::new(), Vec::new());
+                let heartbeat = crate::control::detector::Heartbeat { from, turns, without_quorum, silent };
+                self.detector.hear(&heartbeat, self.now);
+            }
+            let plan = self.planner.plan(&self.state, &self.detector, self.now);
+            let planned = plan.iter().find(|planned| planned.group == G).cloned();
+            self.state.apply(&Command::Change(plan));
+            planned
+        }
+
+        fn epoch(&self) -> Epoch {
+            self.state.group(G).expect("formed").active().epoch
+        }
+
+        /// The leader of the pending change has brought the log over.
+        fn activate(&mut self) {
+            let pending = self.state.group(G).and_then(Record::pending).expect("a change");
+            let (epoch, caller) = (pending.config.epoch, pending.config.leader_replica().expect("assigned"));
+            self.state.apply(&Command::Activate { group: G, epoch, caller });
+            assert_eq!(self.epoch(), epoch);
+        }
+    }
+
+    fn nodes(members: &[Member]) -> Vec<u16> {
+        members.iter().map(|member| member.node.0).collect()
+    }
+
+    #[test]
+    fn while_all_is_well_nothing_is_planned() {
+        let mut stage = Stage::new();
+        for _ in 0..10 {
+            assert_eq!(stage.pass(100, &[1, 2, 3]), None);
+        }
+    }
+
+    #[test]
+    fn another_member_takes_over_what_a_silent_node_has_led() {
+        let mut stage = Stage::new();
+        assert_eq!(stage.pass(150, &[2, 3]), None, "not yet longer than the suspicion time");
+        let planned = stage.pass(1, &[2, 3]).expect("a takeover");
+        assert_eq!((planned.kind, planned.leader), (ChangeKind::Takeover, NodeId(2)));
+        assert_eq!(nodes(&planned.members), [2, 3], "those that are well are enough");
+        assert_eq!(stage.pass(100, &[2, 3]), None, "it is in time");
+    }
+
+    #[test]
+    fn a_change_whose_leader_falls_silent_is_superseded_at_once() {
+        let mut stage = Stage::new();
+        stage.pass(151, &[2, 3]);
+        assert_eq!(stage.pass(150, &[3]), None);
+        let planned = stage.pass(1, &[3]).expect("another takeover");
+        assert_eq!((planned.kind, planned.leader), (ChangeKind::Takeover, NodeId(3)));
+        assert_eq!(nodes(&planned.members), [1, 2, 3], "too few are well: they stay as they are");
+    }
+
+    #[test]
+    fn a_change_that_takes_too_long_is_superseded_by_the_leader_if_that_is_well_again() {
+        let mut stage = Stage::new();
+        stage.pass(151, &[2, 3]);
+        // It is first seen with the next plan.
+        for _ in 0..4 {
+            assert_eq!(stage.pass(100, &[1, 2, 3]), None);
+        }
+        let planned = stage.pass(1, &[1, 2, 3]).expect("more than 300 ms have passed since");
+        assert_eq!((planned.kind, planned.leader), (ChangeKind::Live, NodeId(1)));
+    }
+
+    #[test]
+    fn a_new_run_is_counted_when_the_leader_says_that_it_holds_the_log() {
+        let mut stage = Stage::new();
+        stage.pass(1, &[1, 2, 3]);
+        stage.start(3);
+        assert_eq!(stage.pass(10, &[1, 2, 3]), None, "nobody has asked");
+        let (leader, learner) = (stage.run(1), stage.run(3));
+        stage.planner.note(stage.run(2), G, Ask::Promote { epoch: Epoch(1), learner });
+        assert_eq!(stage.pass(10, &[1, 2, 3]), None, "who asks does not lead");
+        let gone = ReplicaId { incarnation: Incarnation(3), ..learner };
+        stage.planner.note(leader, G, Ask::Promote { epoch: Epoch(1), learner: gone });
+        assert_eq!(stage.pass(10, &[1, 2, 3]), None, "that run is gone");
+        stage.planner.note(leader, G, Ask::Promote { epoch: Epoch(1), learner });
+        let planned = stage.pass(10, &[1, 2, 3]).expect("a change");
+        assert_eq!(planned.kind, ChangeKind::Live);
+        assert!(planned.members.contains(&Member::from(learner)) && planned.members.len() == 3);
+        stage.activate();
+        assert!(stage.state.group(G).expect("formed").learners().is_empty());
+    }
+
+    #[test]
+    fn whoever_holds_a_log_that_cannot_be_fetched_takes_over_itself() {
+        let mut stage = Stage::new();
+        stage.pass(151, &[2, 3]);
+        let epoch = Epoch(2);
+        stage.planner.note(stage.run(2), G, Ask::HandOver { epoch, to: NodeId(3) });
+        let planned = stage.pass(10, &[2, 3]).expect("another takeover");
+        assert_eq!((planned.kind, planned.leader), (ChangeKind::Takeover, NodeId(3)));
+    }
+
+    #[test]
+    fn a_group_that_is_placed_elsewhere_is_led_there_before_its_leader_goes() {
+        let mut stage = Stage::new();
+        stage.pass(1, &[1, 2, 3]);
+        stage.state.apply(&Command::Place { group: G, nodes: vec![NodeId(2), NodeId(3)] });
+        let planned = stage.pass(1, &[1, 2, 3]).expect("a move");
+        assert_eq!((planned.kind, planned.leader), (ChangeKind::Takeover, NodeId(2)));
+        assert_eq!(nodes(&planned.members), [2, 3]);
+        stage.activate();
+        assert_eq!(stage.pass(1, &[1, 2, 3]), None);
+    }
+
+    #[test]
+    fn groups_of_a_dead_node_are_divided_among_the_others() {
+        let nodes: Vec<NodeId> = (1..=3).map(NodeId).collect();
+        let slots = SlotMap::new(12).expect("in range");
+        let mut stage = Stage::new();
+        stage.state = State::new(Birth { slots, nodes, replicas: 3, write_quorum: 2 });
+        (1..=3).for_each(|node| stage.start(node));
+        stage.pass(151, &[2, 3]);
+        let led = |node| {
+            let pending = stage.state.groups().filter_map(Record::pending);
+            pending.filter(|change| change.config.leader == NodeId(node)).count()
+        };
+        assert_eq!((led(2), led(3)), (2, 2), "of the four that node 1 has led");
+    }
+}

@@ -32,8 +32,8 @@ pub(super) struct Core {
     planner: Planner,
     /// Nothing reaches it, or comes from it, before then.
     pub(super) out_until: u64,
-    /// Nor does anything of these nodes, before then.
-    cuts: BTreeMap<NodeId, u64>,
+    /// Nor does anything of these nodes, before then; and whether it does then.
+    cuts: BTreeMap<NodeId, (u64, bool)>,
     /// Whether learners stay learners for as long as the chaos lasts.
     is_promoting: bool,
 }
@@ -44,9 +44,9 @@ impl Core {
         Self { state: State::new(birth), detector, planner, out_until: 0, cuts: BTreeMap::new(), is_promoting }
     }
 
-    /// Nothing of a node reaches it, nor the other way round, before then.
-    pub(super) fn cut_off(&mut self, node: NodeId, until: u64) {
-        self.cuts.insert(node, until);
+    /// Nothing of a node reaches it, nor the other way round, before then; then it does if it `is_held`.
+    pub(super) fn cut_off(&mut self, node: NodeId, until: u64, is_held: bool) {
+        self.cuts.insert(node, (until, is_held));
     }
 
     /// Returns what is active in a group, once it is formed.
@@ -158,12 +158,11 @@ impl Sim {
     // ---- what is told ----
 
     fn core_delay(&mut self, node: NodeId) -> Option<u64> {
-        let is_out = self
-            .core
-            .as_ref()
-            .is_some_and(|core| core.out_until.max(core.cuts.get(&node).copied().unwrap_or_default()) > self.now);
+        let cut = self.core.as_ref().and_then(|core| core.cuts.get(&node).copied());
+        let (cut_until, is_held) = cut.filter(|(until, _)| *until > self.now).unwrap_or((self.now, true));
+        let is_out = !is_held || self.core.as_ref().is_some_and(|core| core.out_until > self.now);
         let is_lost = !self.is_healed && (is_out || self.rng.u32(..1000) < LOSS_PERMILLE);
-        (!is_lost).then(|| self.now + self.links.delay() + self.rng.u64(..5 * MS))
+        (!is_lost).then(|| cut_until + self.links.delay() + self.rng.u64(..5 * MS))
     }
 
     fn tell_group(&mut self, group: GroupId) {

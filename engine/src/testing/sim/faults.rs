@@ -13,7 +13,8 @@ pub(super) enum Fault {
     Pause,
     Crash,
     Clog,
-    /// The nodes fall into two parts that do not hear each other, or one of them not the other. The core is in one of them.
+    /// The nodes fall into two parts that do not hear each other, or one of them not the other, or too late. The core is in
+    /// one of them.
     Split,
     /// Another member is told to take over.
     Depose,
@@ -105,18 +106,24 @@ impl Sim {
         let until = self.now + length;
         let (inside, outside): (Vec<NodeId>, Vec<NodeId>) =
             self.nodes.keys().copied().partition(|_| self.rng.u8(..3) == 0);
-        let is_one_way = self.rng.u8(..3) == 0;
+        let (is_one_way, is_stall) = (self.rng.u8(..3) == 0, self.rng.u8(..3) == 0);
         for (one, two) in inside.iter().flat_map(|one| outside.iter().map(move |two| (*one, *two))) {
-            self.links.cut(one, two, until);
-            if !is_one_way {
-                self.links.cut(two, one, until);
+            for (from, to) in [(one, two), (two, one)].into_iter().take(if is_one_way { 1 } else { 2 }) {
+                if is_stall {
+                    self.links.stall(from, to, until);
+                } else {
+                    self.links.cut(from, to, until);
+                }
+            }
+            if is_stall {
+                continue;
             }
             if self.plan.network.is_ordered {
                 self.end_connection(one, two);
             }
         }
         if let Some(core) = &mut self.core {
-            inside.iter().for_each(|node| core.cut_off(*node, until));
+            inside.iter().for_each(|node| core.cut_off(*node, until, is_stall));
         }
     }
 

@@ -49,6 +49,8 @@ pub(super) struct Links {
     swallowed: BTreeSet<u64>,
     /// Directions that lose everything until then.
     cuts: BTreeMap<(NodeId, NodeId), u64>,
+    /// Directions that deliver nothing until then, and then everything.
+    stalls: BTreeMap<(NodeId, NodeId), u64>,
     /// Directions that have no room.
     clogs: BTreeSet<(NodeId, NodeId)>,
     /// When the last message of an ordered direction arrives.
@@ -70,6 +72,7 @@ impl Links {
             views: BTreeMap::new(),
             swallowed: BTreeSet::new(),
             cuts: BTreeMap::new(),
+            stalls: BTreeMap::new(),
             clogs: BTreeSet::new(),
             arrivals: BTreeMap::new(),
         }
@@ -153,6 +156,11 @@ impl Links {
         self.cuts.insert((from, to), until);
     }
 
+    /// Holds everything from one node to another until then.
+    pub(super) fn stall(&mut self, from: NodeId, to: NodeId, until: u64) {
+        self.stalls.insert((from, to), until);
+    }
+
     /// Loses everything from one node to another until it is unclogged.
     pub(super) fn clog(&mut self, from: NodeId, to: NodeId) {
         self.clogs.insert((from, to));
@@ -165,6 +173,7 @@ impl Links {
     /// Makes the network what hosts promise: connections that stand deliver everything, once and in order.
     pub(super) fn heal(&mut self) {
         self.cuts.clear();
+        self.stalls.clear();
         let delay_ns = self.network.delay_ns;
         self.network =
             Network { delay_ns, slow_permille: 0, is_ordered: true, loss_permille: 0, duplicate_permille: 0 };
@@ -189,14 +198,15 @@ impl Links {
         if is_lost || is_cut || !stands || self.clogs.contains(&(from.node, to.node)) {
             return None;
         }
-        let mut arrivals = vec![now + self.delay()];
+        let leaves = self.stalls.get(&(from.node, to.node)).copied().unwrap_or_default().max(now);
+        let mut arrivals = vec![leaves + self.delay()];
         if self.network.is_ordered {
             let last = self.arrivals.entry((from.node, to.node)).or_default();
             arrivals[0] = arrivals[0].max(*last + 1);
             *last = arrivals[0];
         } else {
             while arrivals.len() < 4 && self.rng.u32(..1000) < self.network.duplicate_permille {
-                arrivals.push(now + self.delay());
+                arrivals.push(leaves + self.delay());
             }
         }
         Some((Parcel { from, to, connection, group, epoch, message: OwnedMessage::from(message) }, arrivals))
