@@ -225,6 +225,12 @@ impl Member {
 }
 
 impl GroupConfig {
+    /// Returns the configuration of a group for which the core has not decided on any: it has no member.
+    #[must_use]
+    pub fn undecided(group: GroupId, slots: SlotRange) -> Self {
+        Self { group, slots, epoch: Epoch(0), leader: NodeId(0), members: Vec::new(), write_quorum: 1 }
+    }
+
     /// Whether `node` is a member, in whichever run.
     #[must_use]
     pub fn has_node(&self, node: NodeId) -> bool {

@@ -43,12 +43,6 @@ fn seeds_with_fixed_leaders_that_failed_once_pass() {
     }
 }
 
-/// 6013: a candidate that fetched the best log in small pieces began again whenever it asked again, and never had it.
-#[test]
-fn seeds_that_failed_once_pass() {
-    assert_eq!(run(6_013, Mode::Core).undecided, 0);
-}
-
 #[test]
 fn a_seed_decides_everything() {
     for (seed, mode) in [(3, Mode::Core), (14, Mode::Static), (159, Mode::Core)] {

@@ -9,7 +9,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::config::{Config, Placement};
+use crate::config::{Config, GroupConfig, Member, Placement};
+use crate::control::record::{Ask, ChangeKind, News, Record};
+use crate::control::state::Command::{Activate, Change, Place, Register};
+use crate::control::state::{Birth, Planned, State};
 use crate::engine::{Engine, Input};
 use crate::group::{GroupStatus, Level, Request};
 use crate::ids::{EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId};
@@ -48,6 +51,8 @@ enum Parcel {
 #[derive(Debug)]
 pub struct Cluster {
     placement: Placement,
+    /// Decides who leads and counts, if there is one. It hears and is heard by everybody at once.
+    core: Option<State>,
     config: Config,
     /// The processes that run, by place: their number, or that of a twin.
     nodes: BTreeMap<NodeId, (ReplicaId, Engine)>,
@@ -68,8 +73,17 @@ impl Cluster {
         let slots = SlotMap::new(partitions).expect("1 to 16384 partitions");
         let nodes = (1..=node_count).map(NodeId).collect();
         let placement = Placement::new(slots, nodes, replicas, write_quorum).expect("a valid placement");
-        let mut cluster = Self {
+        let mut cluster = Self::empty(placement, config);
+        for node in 1..=node_count {
+            cluster.restart(NodeId(node));
+        }
+        cluster
+    }
+
+    fn empty(placement: Placement, config: Config) -> Self {
+        Self {
             placement,
+            core: None,
             config,
             nodes: BTreeMap::new(),
             stage: Stage::default(),
@@ -77,14 +91,53 @@ impl Cluster {
             paused: BTreeSet::new(),
             now: Instant(1_000_000_000),
             next_token: 1,
-        };
-        for node in 1..=node_count {
-            cluster.restart(NodeId(node));
         }
+    }
+
+    /// Starts nodes as [`Cluster::start`] does, with a consistent core. It does what replicas ask of it and what the test
+    /// says, and nothing by itself.
+    ///
+    /// # Panics
+    /// If the numbers do not fit together.
+    #[must_use]
+    pub fn start_with_core(
+        node_count: u16,
+        partitions: u32,
+        replicas: usize,
+        write_quorum: usize,
+        config: Config,
+    ) -> Self {
+        let slots = SlotMap::new(partitions).expect("1 to 16384 partitions");
+        let nodes: Vec<NodeId> = (1..=node_count).map(NodeId).collect();
+        let placement = Placement::new(slots, nodes.clone(), replicas, write_quorum).expect("a valid placement");
+        let mut cluster = Self::empty(placement, config);
+        cluster.core = Some(State::new(Birth { slots, nodes: nodes.clone(), replicas, write_quorum }));
+        nodes.into_iter().for_each(|node| cluster.restart(node));
         cluster
     }
 
     // ---- verbs ----
+
+    /// Has a member of `group` take over; all members stay.
+    ///
+    /// # Panics
+    /// If there is no core.
+    pub fn take_over(&mut self, group: GroupId, leader: NodeId) {
+        let members = self.record(group).active().members.clone();
+        self.change(group, ChangeKind::Takeover, leader, members);
+    }
+
+    /// Places `group` on these nodes, and has its leader change members: their current runs.
+    ///
+    /// # Panics
+    /// If there is no core.
+    pub fn change_members(&mut self, group: GroupId, nodes: &[NodeId]) {
+        let core = self.core.as_mut().expect("there is a core");
+        core.apply(&Place { group, nodes: nodes.to_vec() });
+        let members = nodes.iter().filter_map(|node| core.current(*node)).map(Member::from).collect();
+        let leader = self.record(group).active().leader;
+        self.change(group, ChangeKind::Live, leader, members);
+    }
 
     /// Stops a node: its memory and its connections are gone.
     pub fn crash(&mut self, node: NodeId) {
@@ -192,6 +245,11 @@ impl Cluster {
         self.end_turn(node);
     }
 
+    /// Sends a command to a node; returns the token of the request.
+    pub fn submit_to(&mut self, node: NodeId, command: Command<'_>) -> Token {
+        self.send(node, command, Level::Commit, LogIndex(0))
+    }
+
     /// Sends a command to the leader of its key; returns the token of the request.
     pub fn submit(&mut self, command: Command<'_>) -> Token {
         self.submit_at(command, Level::Commit, LogIndex(0))
@@ -199,15 +257,23 @@ impl Cluster {
 
     /// Sends a command to the leader of its key, to be answered at `level`; a read must see the entry at `after`.
     pub fn submit_at(&mut self, command: Command<'_>, level: Level, after: LogIndex) -> Token {
+        let group = self.placement.slots().group_of(slot_of(command.routing_key()));
+        let leader = match &self.core {
+            Some(_) => self.record(group).active().leader,
+            None => self.placement.leader_of(group),
+        };
+        self.send(leader, command, level, after)
+    }
+
+    fn send(&mut self, node: NodeId, command: Command<'_>, level: Level, after: LogIndex) -> Token {
         let token = Token(self.next_token);
         self.next_token += 1;
         let mut bytes = Vec::new();
         command.encode_into(&mut bytes);
         let slot = slot_of(command.routing_key());
         let group = self.placement.slots().group_of(slot);
-        let leader = self.placement.leader_of(group);
         let request = Request { token, group, slot, command: &bytes, level, after };
-        self.input(leader, Input::Request(request));
+        self.input(node, Input::Request(request));
         token
     }
 
@@ -263,7 +329,7 @@ impl Cluster {
             }
             let links: Vec<(NodeId, NodeId)> = self.stage.links.keys().copied().collect();
             let delivered = links.into_iter().filter(|(from, to)| self.deliver(*from, *to)).count();
-            if delivered == 0 {
+            if delivered == 0 && !self.answer_asks() {
                 return;
             }
         }
@@ -276,6 +342,11 @@ impl Cluster {
             self.now.0 += 1_000_000;
             self.settle();
         }
+    }
+
+    /// Lets time pass, and delivers nothing.
+    pub fn tick(&mut self, milliseconds: u64) {
+        self.now.0 += milliseconds * 1_000_000;
     }
 
     // ---- queries ----
@@ -381,12 +452,78 @@ impl Cluster {
     fn run(&mut self, place: NodeId) {
         self.next_token += 1;
         let node = self.node_of(place);
-        let me = ReplicaId { node, incarnation: Incarnation(self.next_token) };
-        let groups = (0..self.placement.slots().group_count()).map(|group| self.placement.group(GroupId(group)));
-        let groups = groups.filter(|group| group.has_node(node)).collect();
+        let slots = self.placement.slots();
+        let groups = (0..slots.group_count()).map(GroupId);
         let settings = self.config.clone().build().expect("valid settings");
+        let register = Register { node, nonce: self.next_token };
+        let (me, groups) = match &mut self.core {
+            Some(core) => {
+                let me = core.apply(&register).registered.expect("a registration");
+                (me, groups.map(|group| GroupConfig::undecided(group, slots.slots_of(group))).collect())
+            }
+            None => {
+                let me = ReplicaId { node, incarnation: Incarnation(self.next_token) };
+                let groups = groups.map(|group| self.placement.group(group));
+                (me, groups.filter(|group| group.has_node(node)).collect())
+            }
+        };
         self.nodes.insert(place, (me, Engine::new(settings, me, groups)));
         self.stage.places.insert(me, place);
+        self.tell();
+    }
+
+    // ---- the core ----
+
+    /// Returns what the core knows of a group.
+    ///
+    /// # Panics
+    /// If there is no core, or it has not formed the group.
+    #[must_use]
+    pub fn record(&self, group: GroupId) -> &Record {
+        self.core.as_ref().and_then(|core| core.group(group)).expect("there is a core that has formed the group")
+    }
+
+    fn change(&mut self, group: GroupId, kind: ChangeKind, leader: NodeId, members: Vec<Member>) {
+        let record = self.record(group);
+        let (version, write_quorum) = (record.version(), record.active().write_quorum);
+        let planned = Planned { group, version, kind, leader, members, write_quorum };
+        self.core.as_mut().expect("there is a core").apply(&Change(vec![planned]));
+        self.tell();
+    }
+
+    /// Does what replicas have asked for; returns whether they have.
+    fn answer_asks(&mut self) -> bool {
+        let asks = core::mem::take(&mut self.stage.asks);
+        for (caller, group, ask) in &asks {
+            let (group, active) = (*group, self.record(*group).active().clone());
+            match *ask {
+                Ask::Activate { epoch } => {
+                    let core = self.core.as_mut().expect("somebody has asked it");
+                    core.apply(&Activate { group, epoch, caller: *caller });
+                    self.tell();
+                }
+                Ask::Promote { learner, .. } if self.record(group).pending().is_none() => {
+                    let others = active.members.iter().copied().filter(|member| member.node != learner.node);
+                    let members = others.chain([Member::from(learner)]).collect();
+                    self.change(group, ChangeKind::Live, active.leader, members);
+                }
+                Ask::Renew { .. } => self.change(group, ChangeKind::Live, active.leader, active.members),
+                Ask::HandOver { to, .. } => self.take_over(group, to),
+                Ask::Promote { .. } => {}
+            }
+        }
+        !asks.is_empty()
+    }
+
+    /// Tells everybody what there is to know.
+    fn tell(&mut self) {
+        let groups = (0..self.placement.slots().group_count()).map(GroupId);
+        let news = groups.filter_map(|group| Some((group, self.core.as_ref()?.news(group)?)));
+        let news: Vec<(GroupId, News)> = news.collect();
+        for (place, (group, news)) in self.node_ids().into_iter().flat_map(|place| news.iter().map(move |n| (place, n)))
+        {
+            self.input(place, Input::News { group: *group, news });
+        }
     }
 
     fn connect(&mut self, one: NodeId, two: NodeId) {
@@ -438,6 +575,7 @@ struct Stage {
     facing: BTreeMap<(NodeId, NodeId), ReplicaId>,
     places: BTreeMap<ReplicaId, NodeId>,
     ends: BTreeMap<Token, End>,
+    asks: Vec<(ReplicaId, GroupId, Ask)>,
     events: Vec<(NodeId, Event)>,
 }
 
@@ -464,8 +602,7 @@ impl Stage {
                     let before = self.ends.insert(token, end);
                     assert_eq!(before, None, "I8: {token:?} was answered twice");
                 }
-                // There is no core on this stage.
-                Output::Ask { .. } => {}
+                Output::Ask { group, ask } => self.asks.push((me, group, ask)),
                 Output::Notify(event) => self.events.push((place, event)),
             }
         }

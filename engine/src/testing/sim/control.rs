@@ -14,9 +14,8 @@ use crate::control::detector::{Detector, Heartbeat};
 use crate::control::planner::Planner;
 use crate::control::record::{Ask, ChangeKind, News};
 use crate::control::state::{Birth, Command, Planned, State};
-use crate::ids::{Epoch, GroupId, NodeId, ReplicaId};
+use crate::ids::{GroupId, NodeId, ReplicaId};
 use crate::replication::quorum::seal_quorum;
-use crate::slots::SlotMap;
 use crate::time::Instant;
 
 /// How often it looks at its groups, in nanoseconds of true time.
@@ -79,12 +78,6 @@ impl Core {
             .groups()
             .all(|record| can_go_on(record.active()) && record.pending().is_none_or(|change| can_go_on(&change.config)))
     }
-}
-
-/// Returns the configuration of a group before the core has decided on one.
-pub(super) fn nothing(slots: SlotMap, group: GroupId) -> GroupConfig {
-    let slots = slots.slots_of(group);
-    GroupConfig { group, slots, epoch: Epoch(0), leader: NodeId(0), members: Vec::new(), write_quorum: 1 }
 }
 
 impl Sim {

@@ -5,10 +5,10 @@
 use std::collections::VecDeque;
 
 use super::client::Request;
-use super::control::{Told, nothing};
+use super::control::Told;
 use super::network::{Links, Parcel};
 use super::{End, Event, Sim};
-use crate::config::Placement;
+use crate::config::{GroupConfig, Placement};
 use crate::control::record::Ask;
 use crate::engine::{Engine, Input};
 use crate::group;
@@ -144,7 +144,7 @@ impl Sim {
         let slots = self.placement.slots();
         let groups = self.groups().map(|group| match &self.core {
             None => self.placement.group(group),
-            Some(_) => nothing(slots, group),
+            Some(_) => GroupConfig::undecided(group, slots.slots_of(group)),
         });
         let settings = self.plan.config.clone().build().expect("plans keep within the limits");
         let engine = Engine::new(settings, me, groups.collect());

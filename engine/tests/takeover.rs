@@ -1,0 +1,281 @@
+//! Stories of groups whose leaders are taken over from and whose members change, by the word of a consistent core.
+
+use quorate_engine::config::Config;
+use quorate_engine::ids::{Epoch, GroupId, LogIndex, NodeId};
+use quorate_engine::machine::answer::Answer;
+use quorate_engine::machine::command::{Command, Op};
+use quorate_engine::output::{Event, Refusal, Token};
+use quorate_engine::testing::cluster::{Cluster, End};
+use quorate_engine::{GroupState, Standing};
+
+const A: NodeId = NodeId(1);
+const B: NodeId = NodeId(2);
+const C: NodeId = NodeId(3);
+/// With one partition, its first leader is A.
+const G: GroupId = GroupId(0);
+
+fn config() -> Config {
+    Config {
+        log_bytes: 64 << 10,
+        segment_bytes: 1 << 10,
+        value_bytes_max: 1 << 10,
+        key_bytes_max: 256,
+        ..Config::default()
+    }
+}
+
+fn three() -> Cluster {
+    let mut cluster = Cluster::start_with_core(3, 1, 3, 2, config());
+    cluster.settle();
+    cluster
+}
+
+#[track_caller]
+fn assert_done(cluster: &Cluster, token: Token) {
+    assert!(matches!(cluster.end(token), Some(End::Done(..))), "{token:?} ended as {:?}", cluster.end(token));
+}
+
+#[track_caller]
+fn write(cluster: &mut Cluster, key: &[u8], value: &[u8]) {
+    let token = cluster.set(key, value);
+    cluster.settle();
+    assert_done(cluster, token);
+}
+
+fn get(key: &[u8]) -> Command<'_> {
+    Command::new(Op::Get, key)
+}
+
+#[track_caller]
+fn assert_leads(cluster: &Cluster, node: NodeId) {
+    assert_eq!(cluster.status(node, G).state, GroupState::Serving);
+    assert_eq!((cluster.record(G).active().leader, cluster.record(G).pending()), (node, None));
+}
+
+#[test]
+fn a_group_begins_with_the_runs_that_the_core_has_registered() {
+    let mut cluster = three();
+    write(&mut cluster, b"x", b"1");
+    assert_leads(&cluster, A);
+    let status = cluster.status(A, G);
+    assert_eq!((status.epoch, status.last), (Epoch(1), LogIndex(2)), "a VIEW entry and the write");
+    cluster.check();
+}
+
+#[test]
+fn whoever_takes_over_has_everything_that_was_acknowledged() {
+    let mut cluster = three();
+    // C has missed it all, and is the one to take over.
+    cluster.pause(C);
+    for number in 0..50_u8 {
+        write(&mut cluster, &[b'k', number], &[number]);
+    }
+    cluster.resume(C);
+    cluster.drop_messages(A, C);
+    cluster.crash(A);
+    cluster.take_over(G, C);
+    cluster.run_for(150);
+    assert_leads(&cluster, C);
+    for number in 0..50_u8 {
+        let read = cluster.get(&[b'k', number]);
+        cluster.settle();
+        assert_eq!(cluster.answer(read), Answer::Bulk(&[number]));
+    }
+    cluster.check();
+}
+
+#[test]
+fn the_best_log_is_fetched_however_small_the_pieces_are() {
+    // Every piece takes its time, and longer than until what is not answered is asked again.
+    let config = Config { append_bytes_max: 256, ask_again: core::time::Duration::from_millis(1), ..config() };
+    let mut cluster = Cluster::start_with_core(3, 1, 3, 2, config);
+    cluster.settle();
+    cluster.pause(C);
+    for number in 0..40_u8 {
+        write(&mut cluster, &[b'k', number], &[number; 100]);
+    }
+    cluster.resume(C);
+    cluster.drop_messages(A, C);
+    cluster.crash(A);
+    cluster.take_over(G, C);
+    let mut steps = 0;
+    while cluster.status(C, G).last < LogIndex(41) {
+        // The alarm comes first, and then the answers.
+        cluster.tick(2);
+        cluster.end_turn(C);
+        while cluster.deliver(C, B) {}
+        while cluster.deliver(B, C) {}
+        steps += 1;
+        assert!(steps < 100, "it never has the log: {:?}", cluster.status(C, G));
+    }
+    cluster.run_for(150);
+    assert_leads(&cluster, C);
+    cluster.check();
+}
+
+#[test]
+fn a_sealed_leader_neither_answers_nor_acknowledges_any_more() {
+    let mut cluster = three();
+    write(&mut cluster, b"x", b"old");
+    cluster.take_over(G, B);
+    // B asks A, and nothing else happens.
+    cluster.end_turn(B);
+    assert!(cluster.deliver(B, A));
+    let (late_write, late_read) = (
+        cluster.submit_to(A, Command { value: b"new", ..Command::new(Op::Set, b"x") }),
+        cluster.submit_to(A, get(b"x")),
+    );
+    for late in [late_write, late_read] {
+        assert_eq!(cluster.end(late), Some(&End::Refused(Refusal::NotLeader { group: G, leader: B })));
+    }
+    assert!(cluster.events().contains(&(A, Event::Deposed { group: G, epoch: Epoch(1) })));
+    cluster.run_for(150);
+    assert_leads(&cluster, B);
+    cluster.check();
+}
+
+#[test]
+fn what_was_under_way_when_its_leader_was_deposed_ends_as_unknown() {
+    let mut cluster = three();
+    cluster.pause(B);
+    cluster.pause(C);
+    let under_way = cluster.set(b"x", b"1");
+    cluster.end_turn(A);
+    cluster.drop_messages(A, B);
+    cluster.drop_messages(A, C);
+    cluster.resume(B);
+    cluster.resume(C);
+    cluster.take_over(G, B);
+    cluster.settle();
+    assert!(matches!(cluster.end(under_way), Some(End::Unknown(_))), "{:?}", cluster.end(under_way));
+    cluster.run_for(150);
+    // The answer of A completed the seal, so its log was the best: the write has come to be.
+    let read = cluster.get(b"x");
+    cluster.settle();
+    assert_eq!(cluster.answer(read), Answer::Bulk(b"1"));
+    cluster.check();
+}
+
+#[test]
+fn nobody_serves_before_the_leases_of_the_leader_before_have_run_out() {
+    let mut cluster = three();
+    write(&mut cluster, b"x", b"1");
+    // A does not know that it is over, and may read until its lease ends.
+    cluster.isolate(A);
+    cluster.take_over(G, B);
+    let mut both = 0;
+    for _ in 0..300 {
+        cluster.run_for(1);
+        let (at_a, at_b) = (cluster.submit_to(A, get(b"x")), cluster.submit_to(B, get(b"x")));
+        let is_answered = |token| matches!(cluster.end(token), Some(End::Done(..)));
+        both += usize::from(is_answered(at_a) && is_answered(at_b));
+    }
+    assert_eq!(both, 0, "two leaders answered at the same time");
+    assert_leads(&cluster, B);
+    cluster.check();
+}
+
+#[test]
+fn a_follower_without_its_memory_is_counted_again_when_it_has_the_log() {
+    let mut cluster = three();
+    write(&mut cluster, b"x", b"1");
+    cluster.restart(C);
+    cluster.settle();
+    write(&mut cluster, b"y", b"2");
+    cluster.run_for(50);
+    let members = cluster.status(A, G).members;
+    assert!(members.iter().all(|member| matches!(member.standing, Standing::Leader | Standing::Voter)), "{members:?}");
+    assert!(cluster.status(A, G).epoch > Epoch(1));
+    // It is one of those that can keep the group going.
+    cluster.crash(B);
+    write(&mut cluster, b"z", b"3");
+    cluster.check();
+}
+
+/// SMR-6 (i): all followers may go, one after the other or at once, as long as the leader lives.
+#[test]
+fn both_followers_lose_their_memory_and_nothing_is_lost() {
+    let mut cluster = three();
+    for number in 0..20_u8 {
+        write(&mut cluster, &[b'k', number], &[number]);
+    }
+    cluster.crash(B);
+    cluster.crash(C);
+    let refused = cluster.set(b"x", b"1");
+    assert!(matches!(cluster.end(refused), Some(End::Refused(Refusal::NoQuorum { have: 1, need: 2, .. }))));
+    cluster.restart(B);
+    cluster.restart(C);
+    cluster.run_for(200);
+    write(&mut cluster, b"x", b"2");
+    cluster.crash(A);
+    cluster.take_over(G, C);
+    cluster.run_for(200);
+    assert_leads(&cluster, C);
+    for number in 0..20_u8 {
+        assert_eq!(cluster.peek(C, &[b'k', number]), [number]);
+    }
+    cluster.check();
+}
+
+/// SMR-6 (iii): a follower forgets what it has acknowledged, and must not help to elect somebody who never saw it.
+#[test]
+fn who_has_lost_its_memory_does_not_seal() {
+    let mut cluster = three();
+    cluster.pause(C);
+    write(&mut cluster, b"x", b"only A and B have it");
+    cluster.isolate(A);
+    cluster.restart(B);
+    cluster.resume(C);
+    cluster.take_over(G, C);
+    cluster.run_for(500);
+    assert_eq!(cluster.status(C, G).state, GroupState::TakingOver, "B is another run and A is away: it waits");
+    cluster.heal();
+    cluster.run_for(300);
+    assert_leads(&cluster, C);
+    assert_eq!(cluster.peek(C, b"x"), b"only A and B have it");
+    cluster.check();
+}
+
+#[test]
+fn members_go_from_three_to_four_and_back_while_writes_go_on() {
+    let mut cluster = Cluster::start_with_core(4, 1, 3, 2, config());
+    cluster.settle();
+    write(&mut cluster, b"x", b"1");
+    let fourth = NodeId(4);
+    let under_way = cluster.set(b"y", b"2");
+    cluster.change_members(G, &[A, B, C, fourth]);
+    cluster.run_for(50);
+    assert_done(&cluster, under_way);
+    assert_eq!(cluster.record(G).active().members.len(), 4);
+    assert_eq!(cluster.peek(fourth, b"y"), b"2");
+    cluster.change_members(G, &[A, B, fourth]);
+    cluster.run_for(50);
+    assert_eq!(cluster.record(G).active().members.len(), 3);
+    cluster.crash(B);
+    write(&mut cluster, b"z", b"3");
+    cluster.check();
+}
+
+#[test]
+fn a_change_that_another_one_supersedes_acknowledges_nothing() {
+    let mut cluster = three();
+    write(&mut cluster, b"x", b"1");
+    cluster.take_over(G, B);
+    cluster.end_turn(B);
+    cluster.take_over(G, C);
+    cluster.run_for(200);
+    assert_leads(&cluster, C);
+    assert_eq!(
+        cluster.status(B, G).state,
+        GroupState::Following { leader: cluster.record(G).active().leader_replica() }
+    );
+    let served = cluster.events().iter().filter(|(_, event)| matches!(event, Event::Serving { .. }));
+    let epochs: Vec<(NodeId, u64)> = served
+        .filter_map(|(node, event)| match event {
+            Event::Serving { epoch, .. } => Some((*node, epoch.0)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(epochs, [(A, 1), (C, 3)], "nobody ever served in epoch 2");
+    cluster.check();
+}
