@@ -1,7 +1,7 @@
 //! Bugs that systems like this one really had, planted where they would be, to show that the tests find them.
 //!
-//! They exist in builds with `RUSTFLAGS='--cfg planted'` only, and there one at a time is switched on by its number. In any
-//! other build [`is`] is a constant `false`.
+//! They exist in builds with `RUSTFLAGS='--cfg planted'` only, and there one at a time is switched on by its number. No other build
+//! has any of them.
 //!
 //! The layer that finds them is the simulator. First seed from 1 on that does, and how long that took on one CPU of two
 //! that were busy:
