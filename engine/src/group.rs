@@ -51,6 +51,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Applies what is committed in a replica, and answers no one.
+    pub(crate) fn apply_committed(&mut self, replica: &mut Replica) {
+        let used_before = replica.kv.used_bytes();
+        replica.apply_silently(&self.pool, replica.commit);
+        self.used_bytes = (self.used_bytes + replica.kv.used_bytes()).saturating_sub(used_before);
+    }
+
     /// Returns which run of `node` is connected.
     pub(crate) fn connected(&self, node: NodeId) -> Option<Incarnation> {
         self.connected.iter().find(|peer| peer.node == node).map(|peer| peer.incarnation)
@@ -165,12 +172,13 @@ impl Group {
         now: Instant,
         request: &Request<'_>,
     ) -> Result<Submitted, Refusal> {
-        match &mut self.role {
-            Role::Leader(leader) => {
-                let mut leading = Leading { config: &mut self.config, replica: &mut self.replica, leader };
-                leading.submit(shared, now, request)
+        if let Some(mut leading) = self.leading() {
+            return leading.submit(shared, now, request);
+        }
+        match &self.role {
+            Role::Leader(_) | Role::Candidate(_) => {
+                Err(Refusal::NotLeader { group: self.id(), leader: shared.me.node })
             }
-            Role::Candidate(_) => Err(Refusal::NotLeader { group: self.id(), leader: shared.me.node }),
             Role::Follower(follower) => {
                 let leader = follower.leader().map_or(self.config.leader, |leader| leader.node);
                 Err(Refusal::NotLeader { group: self.id(), leader })
@@ -193,14 +201,11 @@ impl Group {
     }
 
     pub(crate) fn on_peer_connected(&mut self, shared: &mut Shared, now: Instant, peer: ReplicaId) {
-        match &mut self.role {
-            Role::Leader(leader) => {
-                let mut leading = Leading { config: &mut self.config, replica: &mut self.replica, leader };
-                leading.on_peer_connected(shared, now, peer);
-            }
+        if let Some(mut leading) = self.leading() {
+            leading.on_peer_connected(shared, now, peer);
+        } else if let Role::Candidate(candidate) = &mut self.role {
             // It may be one that has not promised yet.
-            Role::Candidate(candidate) => candidate.ask_at = now,
-            Role::Follower(_) => {}
+            candidate.ask_at = now;
         }
     }
 
@@ -233,8 +238,7 @@ impl Group {
         match &envelope.message {
             Message::Append(_) | Message::Chunk(_) => self.handle_from_leader(shared, now, envelope),
             Message::Ack(_) | Message::Refused(_) | Message::Mismatch(_) | Message::ChunkAck(_) => {
-                if let Role::Leader(leader) = &mut self.role {
-                    let mut leading = Leading { config: &mut self.config, replica: &mut self.replica, leader };
+                if let Some(mut leading) = self.leading() {
                     leading.handle_answer(shared, now, envelope);
                 }
                 Ok(())
@@ -273,7 +277,10 @@ impl Group {
 
     /// Does what the last news ask for and was not done yet.
     fn follow_news(&mut self, shared: &mut Shared, now: Instant) -> Result<(), LogFull> {
-        let Some(news) = self.news.clone().filter(|_| self.has_news) else { return Ok(()) };
+        if !self.has_news {
+            return Ok(());
+        }
+        let Some(news) = self.news.clone() else { return Ok(()) };
         let News { active, pending, .. } = &news;
         let pending_epoch = pending.as_ref().map(|change| change.config.epoch);
         match &mut self.role {
@@ -369,19 +376,15 @@ impl Group {
     /// Does what was put off to the end of the turn: one append for each peer, one acknowledgement, applying.
     pub(crate) fn end_turn(&mut self, shared: &mut Shared, now: Instant) {
         self.is_dirty = false;
-        match &mut self.role {
-            Role::Leader(leader) => {
-                let mut leading = Leading { config: &mut self.config, replica: &mut self.replica, leader };
-                leading.end_turn(shared, now, self.position);
-            }
-            Role::Candidate(_) => {
-                // Appending its first entry may have found no room.
-                let _ = self.on_candidate_alarm(shared, now);
-            }
-            Role::Follower(_) => {
-                self.flush(shared);
-                self.apply_committed(shared);
-            }
+        let position = self.position;
+        if let Some(mut leading) = self.leading() {
+            leading.end_turn(shared, now, position);
+        } else if let Role::Candidate(_) = self.role {
+            // Appending its first entry may have found no room.
+            let _ = self.on_candidate_alarm(shared, now);
+        } else {
+            self.flush(shared);
+            self.apply_committed(shared);
         }
     }
 
@@ -391,9 +394,7 @@ impl Group {
         if let Role::Leader(_) = self.role {
             return;
         }
-        let used_before = self.replica.kv.used_bytes();
-        self.replica.apply_silently(&shared.pool, self.replica.commit);
-        shared.used_bytes = (shared.used_bytes + self.replica.kv.used_bytes()).saturating_sub(used_before);
+        shared.apply_committed(&mut self.replica);
     }
 
     /// Does what time asks for: deadlines, expiries, notices, probes.
@@ -401,13 +402,9 @@ impl Group {
     /// # Errors
     /// The log is full: the caller makes room and calls again, or leaves it for a moment.
     pub(crate) fn on_alarm(&mut self, shared: &mut Shared, now: Instant) -> Result<(), LogFull> {
-        match &mut self.role {
-            Role::Leader(leader) => {
-                let mut leading = Leading { config: &mut self.config, replica: &mut self.replica, leader };
-                leading.on_alarm(shared, now)?;
-            }
-            Role::Candidate(_) => self.on_candidate_alarm(shared, now)?,
-            Role::Follower(_) => {}
+        match self.leading() {
+            Some(mut leading) => leading.on_alarm(shared, now)?,
+            None => self.on_candidate_alarm(shared, now)?,
         }
         self.follow_news(shared, now)
     }
@@ -505,6 +502,13 @@ impl Group {
         if let Some(copy) = self.installing() {
             copy.check();
         }
+    }
+
+    /// Returns the leader at work, if this replica leads.
+    #[inline]
+    fn leading(&mut self) -> Option<Leading<'_>> {
+        let Role::Leader(leader) = &mut self.role else { return None };
+        Some(Leading { config: &mut self.config, replica: &mut self.replica, leader })
     }
 
     fn refuse(&self, shared: &mut Shared, to: ReplicaId, epoch: Epoch) {

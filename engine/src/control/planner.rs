@@ -67,11 +67,11 @@ impl Planner {
                 None => false,
                 Some(change) => {
                     let epoch = change.config.epoch;
-                    let (seen, since) = *self.seen.entry(group).or_insert((epoch, now));
-                    if seen != epoch {
-                        self.seen.insert(group, (epoch, now));
+                    let seen = self.seen.entry(group).or_insert((epoch, now));
+                    if seen.0 != epoch {
+                        *seen = (epoch, now);
                     }
-                    let is_late = seen == epoch && now.since(since) > self.patience;
+                    let is_late = now.since(seen.1) > self.patience;
                     is_late || !change.config.leader_replica().is_some_and(is_well)
                 }
             };

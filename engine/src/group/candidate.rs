@@ -155,21 +155,18 @@ impl Group {
         let commit = self.replica.commit;
         let (prev, entries) = (fetched.prev, fetched.entries);
         let append = Append { stream: StreamId::LIVE, prev, commit, sent: Instant(0), entries };
-        match self.replica.extend(&mut shared.pool, &append)? {
+        let what = match self.replica.extend(&mut shared.pool, &append)? {
             // Whoever has nothing more to give is asked again later.
             Extended::Through(last) if last == after => return Ok(()),
-            Extended::Through(last) => candidate.fetching = Some((holder, last)),
-            Extended::Mismatch(_) => {
-                let what = "entries that do not follow what is committed";
-                shared.outputs.notify(Event::Malformed { group: self.config.group, from, what });
-                return Ok(());
+            Extended::Through(last) => {
+                candidate.fetching = Some((holder, last));
+                return self.advance_takeover(shared, now);
             }
-            Extended::Malformed(what) => {
-                shared.outputs.notify(Event::Malformed { group: self.config.group, from, what });
-                return Ok(());
-            }
-        }
-        self.advance_takeover(shared, now)
+            Extended::Mismatch(_) => "entries that do not follow what is committed",
+            Extended::Malformed(what) => what,
+        };
+        shared.outputs.notify(Event::Malformed { group: self.config.group, from, what });
+        Ok(())
     }
 
     /// The best log cannot be fetched: its holder shall take over itself.
@@ -229,9 +226,7 @@ impl Group {
         let commit = candidate.answers.iter().map(|answer| answer.commit).max().unwrap_or_default();
         let (config, wait_until) = (candidate.config.clone(), candidate.granted_until());
         self.replica.advance_commit(commit);
-        let used_before = self.replica.kv.used_bytes();
-        self.replica.apply_silently(&shared.pool, self.replica.commit);
-        shared.used_bytes = (shared.used_bytes + self.replica.kv.used_bytes()).saturating_sub(used_before);
+        shared.apply_committed(&mut self.replica);
         let view = self.replica.log.last().next();
         let mut leader = Leader::with_status(Status::Adopted { view, wait_until });
         let time = self.replica.log.entry(&shared.pool, view.previous()).map_or(self.replica.time, |tail| tail.time());

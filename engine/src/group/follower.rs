@@ -204,9 +204,7 @@ impl Group {
                 replica.advance_commit(append.commit.min(matched));
                 // What is live is applied at the end of the turn, so that a host can send the acknowledgement first.
                 if stream != StreamId::LIVE {
-                    let used_before = replica.kv.used_bytes();
-                    replica.apply_silently(&shared.pool, replica.commit);
-                    shared.used_bytes = (shared.used_bytes + replica.kv.used_bytes()).saturating_sub(used_before);
+                    shared.apply_committed(replica);
                 }
                 // One acknowledgement for all appends of a turn: they come in order, so the last one says it all.
                 follower.ack = Some((from, epoch, Ack { stream, matched, sent: append.sent }));

@@ -33,7 +33,7 @@ pub(super) struct Core {
     pub(super) out_until: u64,
     /// Nor does anything of these nodes, before then; and whether it does then.
     cuts: BTreeMap<NodeId, (u64, bool)>,
-    /// Whether learners stay learners for as long as the chaos lasts.
+    /// Whether learners are counted during the chaos when they have caught up.
     is_promoting: bool,
 }
 
