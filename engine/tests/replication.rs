@@ -37,11 +37,6 @@ fn three() -> Cluster {
     cluster
 }
 
-#[track_caller]
-fn assert_done(cluster: &Cluster, token: Token) {
-    assert!(matches!(cluster.end(token), Some(End::Done(..))), "{token:?} ended as {:?}", cluster.end(token));
-}
-
 #[test]
 fn a_write_is_answered_once_two_of_three_hold_it() {
     let mut cluster = three();
@@ -51,7 +46,7 @@ fn a_write_is_answered_once_two_of_three_hold_it() {
     assert!(cluster.deliver(A, B));
     assert_eq!(cluster.end(write), None);
     assert!(cluster.deliver(B, A));
-    assert_done(&cluster, write);
+    cluster.assert_done(write);
 
     cluster.settle();
     cluster.run_for(2);
@@ -80,7 +75,7 @@ fn what_is_committed_is_told_again_once_a_full_connection_has_room() {
     let mut cluster = three();
     let write = cluster.set(b"x", b"1");
     cluster.settle();
-    assert_done(&cluster, write);
+    cluster.assert_done(write);
     cluster.pause(B);
     cluster.run_for(2);
     cluster.drop_messages(A, B);
@@ -93,9 +88,8 @@ fn what_is_committed_is_told_again_once_a_full_connection_has_room() {
     assert_eq!(cluster.peek(B, b"x"), b"1");
 }
 
-#[test]
-fn a_snapshot_that_comes_twice_takes_back_nothing_that_was_acknowledged() {
-    let mut cluster = three();
+/// Has C miss so much that it needs a snapshot, and the first chunk of that on its way. The value of `x` is 1999.
+fn begin_a_snapshot(cluster: &mut Cluster) {
     cluster.isolate(C);
     for number in 0..2000 {
         cluster.set(b"x", number.to_string().as_bytes());
@@ -112,11 +106,17 @@ fn a_snapshot_that_comes_twice_takes_back_nothing_that_was_acknowledged() {
         is_sent
     });
     assert!(is_sent, "the log no longer holds what C missed");
+}
+
+#[test]
+fn a_snapshot_that_comes_twice_takes_back_nothing_that_was_acknowledged() {
+    let mut cluster = three();
+    begin_a_snapshot(&mut cluster);
     cluster.settle();
     let write = cluster.set(b"x", b"last");
     cluster.end_turn(A);
     assert!(cluster.deliver(A, C) && cluster.deliver(C, A));
-    assert_done(&cluster, write);
+    cluster.assert_done(write);
     let last = cluster.status(C, G).last;
     cluster.repeat_chunk(A, C);
     assert!(cluster.deliver(A, C));
@@ -129,22 +129,7 @@ fn a_snapshot_that_comes_twice_takes_back_nothing_that_was_acknowledged() {
 #[test]
 fn a_snapshot_whose_beginning_is_lost_begins_again_although_nobody_writes() {
     let mut cluster = three();
-    cluster.isolate(C);
-    for number in 0..2000 {
-        cluster.set(b"x", number.to_string().as_bytes());
-        cluster.settle();
-    }
-    cluster.heal();
-    let is_sent = (0..100).any(|_| {
-        cluster.end_turn(A);
-        let is_sent = cluster.keep_chunk(A, C);
-        if !is_sent {
-            cluster.deliver(A, C);
-            cluster.deliver(C, A);
-        }
-        is_sent
-    });
-    assert!(is_sent, "the log no longer holds what C missed");
+    begin_a_snapshot(&mut cluster);
     cluster.drop_messages(A, C);
     cluster.run_for(1000);
     assert_eq!(cluster.peek(C, b"x"), b"1999");
@@ -165,7 +150,7 @@ fn a_group_begins_although_the_log_is_full_of_what_another_has_applied() {
         let write = cluster.set(key.as_bytes(), &[b'v'; 900]);
         cluster.end_turn(A);
         while step(&mut cluster) {}
-        assert_done(&cluster, write);
+        cluster.assert_done(write);
     }
     cluster.settle();
     cluster.run_for(10);
@@ -203,7 +188,7 @@ fn a_follower_that_is_lost_costs_nothing() {
         writes.extend((10..20).map(|n| cluster.set(format!("k{n}").as_bytes(), b"v")));
         cluster.settle();
         for write in writes {
-            assert_done(&cluster, write);
+            cluster.assert_done(write);
         }
         cluster.check();
     }
@@ -229,7 +214,7 @@ fn a_follower_without_its_memory_comes_back_as_a_learner_that_does_not_count() {
     let mut cluster = three();
     let before = cluster.set(b"x", b"1");
     cluster.settle();
-    assert_done(&cluster, before);
+    cluster.assert_done(before);
     cluster.restart(B);
     cluster.settle();
     cluster.run_for(2);
@@ -256,7 +241,7 @@ fn a_learner_does_not_commit_what_a_paused_voter_has_not() {
     assert_eq!(cluster.end(write), None);
     cluster.resume(C);
     cluster.settle();
-    assert_done(&cluster, write);
+    cluster.assert_done(write);
 }
 
 #[test]
@@ -267,7 +252,7 @@ fn a_leader_without_its_memory_never_serves_an_empty_store() {
     // Only B has it when A dies.
     cluster.deliver(A, B);
     cluster.deliver(B, A);
-    assert_done(&cluster, write);
+    cluster.assert_done(write);
     cluster.restart(A);
     cluster.run_for(1_000);
     for token in [cluster.get(b"x"), cluster.set(b"x", b"2")] {
@@ -285,7 +270,7 @@ fn a_straggler_never_holds_up_the_leader_and_gets_a_snapshot_when_it_is_back() {
     for n in 0..2_000 {
         let write = cluster.set(format!("k{}", n % 50).as_bytes(), format!("value {n}").as_bytes());
         cluster.settle();
-        assert_done(&cluster, write);
+        cluster.assert_done(write);
         if n % 100 == 0 {
             cluster.run_for(10);
         }
@@ -298,7 +283,7 @@ fn a_straggler_never_holds_up_the_leader_and_gets_a_snapshot_when_it_is_back() {
             cluster.end_turn(A);
             cluster.deliver(from, to);
         }
-        assert_done(&cluster, write);
+        cluster.assert_done(write);
     }
     cluster.run_for(1_000);
     assert!(cluster.events().iter().any(|(_, event)| matches!(event, Event::SnapshotInstalled { .. })));
@@ -316,7 +301,7 @@ fn after_a_lost_connection_the_matching_point_is_found_again() {
         let writes: Vec<Token> = (0..7).map(|n| cluster.set(format!("r{round}k{n}").as_bytes(), b"v")).collect();
         cluster.settle();
         for write in writes {
-            assert_done(&cluster, write);
+            cluster.assert_done(write);
         }
         cluster.heal();
         cluster.run_for(3);
@@ -413,7 +398,7 @@ fn full_is_an_answer_and_whoever_tries_again_gets_through() {
     cluster.run_for(500);
     let write = cluster.set(b"again", &value);
     cluster.settle();
-    assert_done(&cluster, write);
+    cluster.assert_done(write);
     cluster.check();
 }
 
@@ -432,7 +417,7 @@ fn leaders_leave_each_other_room_in_the_log() {
     for n in 0..24 {
         let write = cluster.set(format!("again{n}").as_bytes(), &value);
         cluster.run_for(50);
-        assert_done(&cluster, write);
+        cluster.assert_done(write);
     }
     cluster.check();
 }
@@ -487,7 +472,7 @@ fn memory_has_a_limit_that_deletes_pass() {
         writes.push(cluster.set(format!("k{n}").as_bytes(), &[b'v'; 300]));
         cluster.settle();
     }
-    assert_done(&cluster, writes[0]);
+    cluster.assert_done(writes[0]);
     assert!(matches!(cluster.end(writes[9]), Some(End::Refused(Refusal::OutOfMemory { .. }))));
     let mut keys = Vec::new();
     push_item(&mut keys, b"k0");
@@ -496,7 +481,7 @@ fn memory_has_a_limit_that_deletes_pass() {
     assert_eq!(cluster.answer(delete), Answer::Int(1));
     let write = cluster.set(b"k0", &[b'v'; 300]);
     cluster.settle();
-    assert_done(&cluster, write);
+    cluster.assert_done(write);
 }
 
 #[test]
@@ -527,7 +512,7 @@ fn a_single_replica_commits_by_itself() {
     cluster.settle();
     let write = cluster.set(b"x", b"1");
     cluster.settle();
-    assert_done(&cluster, write);
+    cluster.assert_done(write);
     let read = cluster.get(b"x");
     assert_eq!(cluster.answer(read), Answer::Bulk(b"1"));
 }
@@ -540,7 +525,7 @@ fn five_replicas_lose_two_and_go_on() {
     cluster.crash(NodeId(5));
     let write = cluster.set(b"x", b"1");
     cluster.settle();
-    assert_done(&cluster, write);
+    cluster.assert_done(write);
     cluster.crash(NodeId(3));
     let write = cluster.set(b"x", b"2");
     assert_eq!(cluster.end(write), Some(&End::Refused(Refusal::NoQuorum { group: G, have: 2, need: 3 })));
@@ -554,7 +539,7 @@ fn many_groups_have_their_leaders_on_all_nodes() {
     cluster.settle();
     cluster.run_for(2);
     for write in writes {
-        assert_done(&cluster, write);
+        cluster.assert_done(write);
     }
     for node in [A, B, C] {
         assert_eq!(cluster.peek(node, b"key:77"), b"v");

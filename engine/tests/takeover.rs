@@ -4,7 +4,7 @@ use quorate_engine::config::Config;
 use quorate_engine::ids::{Epoch, GroupId, LogIndex, NodeId};
 use quorate_engine::machine::answer::Answer;
 use quorate_engine::machine::command::{Command, Op};
-use quorate_engine::output::{Event, Refusal, Token};
+use quorate_engine::output::{Event, Refusal};
 use quorate_engine::testing::cluster::{Cluster, End};
 use quorate_engine::{GroupState, Standing};
 
@@ -31,15 +31,10 @@ fn three() -> Cluster {
 }
 
 #[track_caller]
-fn assert_done(cluster: &Cluster, token: Token) {
-    assert!(matches!(cluster.end(token), Some(End::Done(..))), "{token:?} ended as {:?}", cluster.end(token));
-}
-
-#[track_caller]
 fn write(cluster: &mut Cluster, key: &[u8], value: &[u8]) {
     let token = cluster.set(key, value);
     cluster.settle();
-    assert_done(cluster, token);
+    cluster.assert_done(token);
 }
 
 fn get(key: &[u8]) -> Command<'_> {
@@ -245,7 +240,7 @@ fn members_go_from_three_to_four_and_back_while_writes_go_on() {
     let under_way = cluster.set(b"y", b"2");
     cluster.change_members(G, &[A, B, C, fourth]);
     cluster.run_for(50);
-    assert_done(&cluster, under_way);
+    cluster.assert_done(under_way);
     assert_eq!(cluster.record(G).active().members.len(), 4);
     assert_eq!(cluster.peek(fourth, b"y"), b"2");
     cluster.change_members(G, &[A, B, fourth]);

@@ -5,13 +5,7 @@ use quorate_fuzz::engine_input::check;
 
 #[test]
 fn what_was_found_once_stays_fixed() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/regressions/engine_input");
-    let mut count = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        check(&std::fs::read(entry.unwrap().path()).unwrap());
-        count += 1;
-    }
-    assert!(count >= 13, "only {count} files in {folder}");
+    quorate_fuzz::replay("engine_input", 13, check);
 }
 
 proptest! {

@@ -5,13 +5,7 @@ use quorate_fuzz::resp_parse::check;
 
 #[test]
 fn what_was_found_once_stays_fixed() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/regressions/resp_parse");
-    let mut count = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        check(&std::fs::read(entry.unwrap().path()).unwrap());
-        count += 1;
-    }
-    assert!(count >= 8, "only {count} files in {folder}");
+    quorate_fuzz::replay("resp_parse", 8, check);
 }
 
 /// One request, mostly well formed, with a chance of every kind of damage.

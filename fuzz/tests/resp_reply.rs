@@ -5,13 +5,7 @@ use quorate_fuzz::resp_reply::check;
 
 #[test]
 fn what_was_found_once_stays_fixed() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/regressions/resp_reply");
-    let mut count = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        check(&std::fs::read(entry.unwrap().path()).unwrap());
-        count += 1;
-    }
-    assert!(count >= 5, "only {count} files in {folder}");
+    quorate_fuzz::replay("resp_reply", 5, check);
 }
 
 proptest! {

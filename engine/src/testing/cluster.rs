@@ -357,6 +357,15 @@ impl Cluster {
         self.stage.ends.get(&token)
     }
 
+    /// Checks that a request was executed.
+    ///
+    /// # Panics
+    /// If it was not, or ended in another way.
+    #[track_caller]
+    pub fn assert_done(&self, token: Token) {
+        assert!(matches!(self.end(token), Some(End::Done(..))), "{token:?} ended as {:?}", self.end(token));
+    }
+
     /// Returns the answer of a request.
     ///
     /// # Panics
