@@ -119,6 +119,9 @@ pub(crate) struct Group {
     has_news: bool,
     /// The last epoch that this replica has begun to take over, or to lead: it never begins one twice.
     begun: Epoch,
+    /// How many snapshots this run has begun to send. Each has a number of its own, whatever the epoch: the receiver of half
+    /// a snapshot knows it by that and by who sends it, and may hear of nobody else before this run leads again.
+    snapshot_count: u64,
     role: Role,
     /// Planted bug 11: requests that wait for what was appended here, whatever has become of it.
     #[cfg(planted)]
@@ -153,6 +156,7 @@ impl Group {
             news: None,
             has_news: false,
             begun: Epoch(0),
+            snapshot_count: 0,
             role,
             #[cfg(planted)]
             left_waiting: crate::waiting::WaitingList::default(),
@@ -285,7 +289,12 @@ impl Group {
         let pending_epoch = pending.as_ref().map(|change| change.config.epoch);
         match &mut self.role {
             Role::Leader(leader) => {
-                let mut leading = Leading { config: &mut self.config, replica: &mut self.replica, leader };
+                let mut leading = Leading {
+                    config: &mut self.config,
+                    replica: &mut self.replica,
+                    snapshot_count: &mut self.snapshot_count,
+                    leader,
+                };
                 let is_over = leading.follow_news(shared, now, &news, &mut self.promise)?;
                 if is_over {
                     self.step_down(shared, None);
@@ -319,7 +328,12 @@ impl Group {
         let mut leader = Leader::with_status(Status::Serving { view: LogIndex(1) });
         leader.began = Some((now, crate::time::LogTime(0)));
         self.config = news.active.clone();
-        let mut leading = Leading { config: &mut self.config, replica: &mut self.replica, leader: &mut leader };
+        let mut leading = Leading {
+            config: &mut self.config,
+            replica: &mut self.replica,
+            snapshot_count: &mut self.snapshot_count,
+            leader: &mut leader,
+        };
         leading.append_view(shared, now)?;
         leading.set_peers(shared, now, news);
         (self.promise, self.begun) = (news.active.epoch, news.active.epoch);
@@ -508,7 +522,8 @@ impl Group {
     #[inline]
     fn leading(&mut self) -> Option<Leading<'_>> {
         let Role::Leader(leader) = &mut self.role else { return None };
-        Some(Leading { config: &mut self.config, replica: &mut self.replica, leader })
+        let (config, replica) = (&mut self.config, &mut self.replica);
+        Some(Leading { config, replica, snapshot_count: &mut self.snapshot_count, leader })
     }
 
     fn refuse(&self, shared: &mut Shared, to: ReplicaId, epoch: Epoch) {
@@ -525,5 +540,6 @@ impl Group {
 struct Leading<'a> {
     config: &'a mut GroupConfig,
     replica: &'a mut Replica,
+    snapshot_count: &'a mut u64,
     leader: &'a mut Leader,
 }

@@ -12,7 +12,7 @@
 use core::time::Duration;
 
 use crate::ids::{EntryId, Epoch, GroupId, LogIndex, ReplicaId};
-use crate::time::Instant;
+use crate::time::{Instant, LogTime};
 
 /// Which log of the receiver an append extends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -150,6 +150,8 @@ pub struct Chunk<'a> {
     pub base: EntryId,
     /// The entry right after which the state in `body` was taken; `at.index >= base.index`.
     pub at: EntryId,
+    /// Logged time of that entry: in the first chunk that of `base`, which the receiver does not have.
+    pub time: LogTime,
     /// Encoded keys and values; the state machine's own format.
     pub body: &'a [u8],
 }

@@ -8,7 +8,7 @@ use crate::group::Group;
 use crate::ids::{EntryId, Epoch, GroupId, LogIndex, NodeId, ReplicaId};
 use crate::message::{Ack, Append, Chunk, ChunkAck, Fetched, Message, Mismatch, Refused, Sealed, StreamId};
 use crate::sync::pool::Pool;
-use crate::time::Instant;
+use crate::time::{Instant, LogTime};
 
 /// Names a request of the host; comes back with its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -301,6 +301,7 @@ pub(crate) struct ChunkHead {
     pub(crate) is_last: bool,
     pub(crate) base: EntryId,
     pub(crate) at: EntryId,
+    pub(crate) time: LogTime,
 }
 
 /// A message that borrows nothing.
@@ -428,9 +429,9 @@ impl<'a> Iterator for Outputs<'a> {
                     Output::Send { to, group: group.id(), epoch, message }
                 }
                 Queued::Chunk { to, position, epoch, head, body } => {
-                    let ChunkHead { stream, sequence, is_last, base, at } = head;
+                    let ChunkHead { stream, sequence, is_last, base, at, time } = head;
                     let body = &self.arena[body.start..body.end];
-                    let message = Message::Chunk(Chunk { stream, sequence, is_last, base, at, body });
+                    let message = Message::Chunk(Chunk { stream, sequence, is_last, base, at, time, body });
                     Output::Send { to, group: self.groups[position].id(), epoch, message }
                 }
                 Queued::Small { to, group, epoch, message } => {

@@ -55,14 +55,14 @@ impl Replica {
         }
     }
 
-    /// Creates the copy that a snapshot behind `base` fills.
-    pub(crate) fn behind(owner: u32, slots: SlotRange, base: EntryId) -> Self {
+    /// Creates the copy that a snapshot behind `base`, an entry of logged time `time`, fills.
+    pub(crate) fn behind(owner: u32, slots: SlotRange, base: EntryId, time: LogTime) -> Self {
         Self {
             log: Log::starting_after(owner, base),
             kv: Kv::uncovered(slots),
             commit: base.index,
             applied: base,
-            time: LogTime(0),
+            time,
         }
     }
 

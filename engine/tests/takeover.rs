@@ -1,11 +1,14 @@
 //! Stories of groups whose leaders are taken over from and whose members change, by the word of a consistent core.
 
 use quorate_engine::config::Config;
-use quorate_engine::ids::{Epoch, GroupId, LogIndex, NodeId};
+use quorate_engine::engine::Input;
+use quorate_engine::ids::{EntryId, Epoch, GroupId, LogIndex, NodeId, ReplicaId};
 use quorate_engine::machine::answer::Answer;
-use quorate_engine::machine::command::{Command, Op};
+use quorate_engine::machine::command::{Command, Flags, Op, push_item};
+use quorate_engine::message::{Chunk, Envelope, Message, StreamId};
 use quorate_engine::output::{Event, Refusal};
 use quorate_engine::testing::cluster::{Cluster, End};
+use quorate_engine::time::{Instant, LogTime};
 use quorate_engine::{GroupState, Standing};
 
 const A: NodeId = NodeId(1);
@@ -273,4 +276,114 @@ fn a_change_that_another_one_supersedes_acknowledges_nothing() {
         .collect();
     assert_eq!(epochs, [(A, 1), (C, 3)], "nobody ever served in epoch 2");
     cluster.check();
+}
+
+/// A deletion of many keys is one entry.
+fn delete(cluster: &mut Cluster, keys: &[Vec<u8>]) -> quorate_engine::output::Token {
+    let mut list = Vec::new();
+    keys.iter().for_each(|key| push_item(&mut list, key));
+    cluster.submit(Command { value: &list, ..Command::new(Op::Delete, b"") })
+}
+
+/// What a leader had begun to send is half received when it is deposed. It leads again before whoever receives it has heard
+/// of anybody else, and begins anew: nothing of the one may be taken for a part of the other.
+#[test]
+fn a_snapshot_is_never_continued_by_one_of_a_later_epoch_of_the_same_leader() {
+    let config = Config { chunk_bytes: 4 << 10, chunks_in_flight: 2, ..config() };
+    let mut cluster = Cluster::start_with_core(3, 1, 3, 2, config);
+    cluster.settle();
+    cluster.pause(C);
+    let keys: Vec<Vec<u8>> = (0..120_u8).map(|number| vec![b'k', number]).collect();
+    for key in &keys {
+        write(&mut cluster, key, &[b'v'; 900]);
+    }
+    cluster.drop_messages(A, C);
+    cluster.resume(C);
+    // A asks where C is, and begins to send the state.
+    cluster.tick(200);
+    cluster.end_turn(A);
+    while cluster.status(C, G).state != GroupState::Installing {
+        assert!(cluster.deliver(A, C) | cluster.deliver(C, A), "no snapshot begins");
+    }
+    cluster.drop_messages(C, A);
+    cluster.drop_messages(A, C);
+    // The first chunk would hold more keys now than it did.
+    let deleted = delete(&mut cluster, &keys[..100]);
+    cluster.end_turn(A);
+    assert!(cluster.deliver(A, C), "the entry goes with the snapshot");
+    cluster.drop_messages(A, C);
+    cluster.drop_messages(C, A);
+    while cluster.deliver(A, B) || cluster.deliver(B, A) {}
+    cluster.assert_done(deleted);
+    // A is deposed, and takes over again at once.
+    cluster.take_over(G, B);
+    cluster.end_turn(B);
+    assert!(cluster.deliver(B, A));
+    cluster.drop_messages(B, C);
+    cluster.drop_messages(A, C);
+    cluster.take_over(G, A);
+    while !cluster.keep_chunk(A, C) {
+        cluster.end_turn(A);
+        assert!(cluster.deliver(A, C) | cluster.deliver(C, A), "no chunk comes");
+    }
+    // Its first chunk is lost on the way, the others are not.
+    cluster.drop_messages(A, C);
+    cluster.run_for(500);
+    assert_leads(&cluster, A);
+    cluster.check();
+    for key in &keys[100..] {
+        assert_eq!(cluster.peek(C, key), [b'v'; 900], "{key:?}");
+    }
+}
+
+#[test]
+fn a_snapshot_brings_the_logged_time_with_it() {
+    let mut cluster = three();
+    cluster.run_for(5_000);
+    let brief = Command { flags: Flags::TTL, time: 1_000_000_000, value: b"v", ..Command::new(Op::Set, b"brief") };
+    cluster.submit(brief);
+    cluster.settle();
+    cluster.pause(C);
+    for number in 0..120_u8 {
+        write(&mut cluster, &[b'k', number], &[b'v'; 900]);
+    }
+    // No entry follows the snapshot, so nothing else says what time it is.
+    cluster.drop_messages(A, C);
+    cluster.resume(C);
+    cluster.run_for(500);
+    assert!(cluster.events().contains(&(A, Event::SnapshotInstalled { group: G, to: replica(&cluster, C) })));
+    cluster.crash(A);
+    cluster.take_over(G, C);
+    cluster.run_for(200);
+    assert_leads(&cluster, C);
+    assert_eq!(cluster.peek(C, b"brief"), b"v", "it has a little left");
+    cluster.run_for(1_000);
+    assert_eq!(cluster.peek(C, b"brief"), b"", "its second is over");
+    cluster.check();
+}
+
+fn replica(cluster: &Cluster, node: NodeId) -> ReplicaId {
+    let active = cluster.record(G).active();
+    ReplicaId { node, incarnation: active.incarnation_of(node).expect("a member") }
+}
+
+/// What follows the end of a snapshot may be held by no other replica any more.
+#[test]
+fn a_snapshot_that_ends_inside_the_log_leaves_what_follows() {
+    let mut cluster = Cluster::start_with_core(3, 1, 3, 3, config());
+    cluster.settle();
+    cluster.pause(B);
+    for _ in 0..3 {
+        cluster.set(b"x", b"not committed without B");
+    }
+    cluster.settle();
+    assert_eq!(cluster.status(C, G).last, LogIndex(4));
+    let at = EntryId { epoch: Epoch(1), index: LogIndex(2) };
+    let (stream, time) = (StreamId(1), LogTime(1));
+    let chunk = Chunk { stream, sequence: 0, is_last: true, base: at, at, time, body: &[] };
+    let from = replica(&cluster, B);
+    let envelope = Envelope { from, group: G, epoch: Epoch(2), message: Message::Chunk(chunk) };
+    cluster.engine_mut(C).handle(Instant(2_000_000_000), Input::Message(envelope)).for_each(drop);
+    let status = cluster.status(C, G);
+    assert_eq!((status.last, status.commit), (LogIndex(4), LogIndex(2)));
 }

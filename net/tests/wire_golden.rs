@@ -147,6 +147,7 @@ fn messages() -> Vec<Case> {
         is_last: true,
         base: entry_id(6, 30),
         at: entry_id(7, 42),
+        time: LogTime(3_000_000_000),
         body: b"\x01\0\0\0kvalue",
     };
     vec![

@@ -11,7 +11,7 @@
 use super::link::{Full, Outlet};
 use crate::ids::{EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId};
 use crate::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Envelope, Message, Mismatch, Refused, StreamId};
-use crate::time::Instant;
+use crate::time::{Instant, LogTime};
 
 const APPEND: u32 = 1;
 const ACK: u32 = 2;
@@ -48,11 +48,11 @@ pub(super) fn push(outlet: &mut Outlet, group: GroupId, epoch: Epoch, message: &
             outlet.push(&[&bytes_of::<4, 32>([first(MISMATCH), epoch.0, stream.0, hint.0])])
         }
         Message::Chunk(chunk) => {
-            let Chunk { stream, sequence, is_last, base, at, body } = chunk;
+            let Chunk { stream, sequence, is_last, base, at, time, body } = chunk;
             let place = u64::from(*sequence) | u64::from(*is_last) << 32;
             let (base, at) = ([base.epoch.0, base.index.0], [at.epoch.0, at.index.0]);
-            let words = [first(CHUNK), epoch.0, stream.0, place, base[0], base[1], at[0], at[1]];
-            outlet.push(&[&bytes_of::<8, 64>(words), body])
+            let words = [first(CHUNK), epoch.0, stream.0, place, base[0], base[1], at[0], at[1], time.0];
+            outlet.push(&[&bytes_of::<9, 72>(words), body])
         }
         Message::ChunkAck(ChunkAck { stream, progress }) => {
             let (kind, number) = match progress {
@@ -99,7 +99,8 @@ pub(super) fn read(record: &[u8], from: ReplicaId) -> Option<Envelope<'_>> {
             let stream = StreamId(words.next()?);
             let (sequence, is_last) = halves(words.next()?);
             let (base, at) = (words.entry_id()?, words.entry_id()?);
-            Message::Chunk(Chunk { stream, sequence, is_last: is_last != 0, base, at, body: words.rest })
+            let (time, is_last) = (LogTime(words.next()?), is_last != 0);
+            Message::Chunk(Chunk { stream, sequence, is_last, base, at, time, body: words.rest })
         }
         CHUNK_ACK => {
             let stream = StreamId(words.next()?);
@@ -185,6 +186,7 @@ mod tests {
                 is_last: true,
                 base: id(1, 2),
                 at: id(3, 4),
+                time: LogTime(5),
                 body: b"body",
             }),
             Message::ChunkAck(ChunkAck { stream, progress: ChunkProgress::Received { sequence: 6 } }),

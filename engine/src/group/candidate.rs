@@ -237,7 +237,12 @@ impl Group {
             shared.reserved_bytes += growth;
         });
         let before = core::mem::replace(&mut self.config, config);
-        let mut leading = Leading { config: &mut self.config, replica: &mut self.replica, leader: &mut leader };
+        let mut leading = Leading {
+            config: &mut self.config,
+            replica: &mut self.replica,
+            snapshot_count: &mut self.snapshot_count,
+            leader: &mut leader,
+        };
         if let Err(full) = leading.append_view(shared, now) {
             shared.reserved_bytes -= leader.reserved_bytes();
             self.config = before;

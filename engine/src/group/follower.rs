@@ -234,7 +234,7 @@ impl Group {
         if chunk.sequence == 0 && chunk.stream != StreamId::LIVE && !continues {
             self.follower_mut().drop_install(shared);
             let owner = u32::try_from(self.position).expect("checked when the group was made");
-            let replica = Replica::behind(owner, self.config.slots, chunk.base);
+            let replica = Replica::behind(owner, self.config.slots, chunk.base, chunk.time);
             let copy = Copy { stream: chunk.stream, next_sequence: 0, replica };
             self.follower_mut().install = Install::UnderWay(Box::new(copy));
         }
@@ -257,10 +257,22 @@ impl Group {
         if chunk.is_last { self.finish_install(shared) } else { ChunkProgress::Received { sequence: chunk.sequence } }
     }
 
-    /// Replaces the replica by the copy, at once.
+    /// Replaces the replica by the copy, at once, unless it holds all that the copy does.
     pub(super) fn finish_install(&mut self, shared: &mut Shared) -> ChunkProgress {
         let Role::Follower(follower) = &mut self.role else { return ChunkProgress::Broken };
-        let Install::UnderWay(copy) = core::mem::take(&mut follower.install) else { return ChunkProgress::Broken };
+        let Install::UnderWay(mut copy) = core::mem::take(&mut follower.install) else { return ChunkProgress::Broken };
+        let end = copy.replica.log.last_id();
+        let holds_end = self.replica.log.epoch_at(&shared.pool, end.index) == Some(end.epoch);
+        if holds_end && self.replica.log.last() > end.index {
+            // The log has everything that the snapshot stands for. What follows may have been acknowledged to an earlier
+            // leader, and be needed by a later one.
+            shared.used_bytes = shared.used_bytes.saturating_sub(copy.replica.kv.used_bytes());
+            copy.replica.log.clear(&mut shared.pool);
+            self.replica.advance_commit(copy.replica.commit);
+            follower.install = Install::Finished(copy.stream);
+            follower.matched = follower.matched.max(end.index);
+            return ChunkProgress::Installed { matched: follower.matched };
+        }
         // One that overtaken messages belong to may end before what this replica has committed, or acknowledged since.
         if copy.replica.commit < self.replica.commit || copy.replica.log.last() < follower.matched {
             follower.install = Install::UnderWay(copy);

@@ -58,8 +58,6 @@ pub(super) struct Leader {
     found_at: Option<Instant>,
     /// The last stamp given.
     stamped: LogTime,
-    /// Names the next snapshot.
-    next_stream: u64,
     /// The last entry that ends a key: no key is looked at again before it is applied.
     expiring: LogIndex,
     /// No key is looked at before this: the log had no room.
@@ -135,7 +133,6 @@ impl Leader {
             began: None,
             found_at: None,
             stamped: LogTime(0),
-            next_stream: 1,
             expiring: LogIndex(0),
             expire_from: Instant(0),
             notice_due: None,
@@ -407,8 +404,8 @@ impl Leading<'_> {
     /// Begins to send a peer the state as it is now, because what it needs has left the log.
     pub(super) fn begin_snapshot(&mut self, shared: &mut Shared, peer: usize, now: Instant) {
         let base = self.replica.applied;
-        let stream = StreamId(self.leader.next_stream);
-        self.leader.next_stream += 1;
+        *self.snapshot_count += 1;
+        let stream = StreamId(*self.snapshot_count);
         let peer = &mut self.leader.peers[peer];
         if let Some(to) = peer.replica() {
             shared.outputs.notify(Event::SnapshotStarted { group: self.config.group, to });

@@ -129,7 +129,7 @@ impl Leading<'_> {
         if sent > 0 {
             self.send_entries(shared, now, position, peer, next);
         }
-        let (message_epoch, applied) = (self.epoch(), self.replica.applied);
+        let (message_epoch, applied, time) = (self.epoch(), self.replica.applied, self.replica.time);
         let (chunk_bytes, in_flight) = (shared.settings.chunk_bytes, shared.settings.chunks_in_flight);
         let Progress::Snapshot(send) = &mut self.leader.peers[peer].progress else { return };
         if send.sent == 0 {
@@ -152,7 +152,7 @@ impl Leading<'_> {
             send.sent += 1;
             send.is_complete = is_last;
             let at = applied.max(if planted::is(15) { send.base } else { applied });
-            ChunkHead { stream, sequence, is_last, base: send.base, at }
+            ChunkHead { stream, sequence, is_last, base: send.base, at, time }
         });
     }
 }

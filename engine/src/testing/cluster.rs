@@ -132,11 +132,20 @@ impl Cluster {
     /// # Panics
     /// If there is no core.
     pub fn change_members(&mut self, group: GroupId, nodes: &[NodeId]) {
-        let core = self.core.as_mut().expect("there is a core");
-        core.apply(&Place { group, nodes: nodes.to_vec() });
+        self.place(group, nodes);
+        let core = self.core.as_ref().expect("there is a core");
         let members = nodes.iter().filter_map(|node| core.current(*node)).map(Member::from).collect();
         let leader = self.record(group).active().leader;
         self.change(group, ChangeKind::Live, leader, members);
+    }
+
+    /// Has these nodes hold `group` in the end; nobody changes its members yet.
+    ///
+    /// # Panics
+    /// If there is no core.
+    pub fn place(&mut self, group: GroupId, nodes: &[NodeId]) {
+        self.core.as_mut().expect("there is a core").apply(&Place { group, nodes: nodes.to_vec() });
+        self.tell();
     }
 
     /// Stops a node: its memory and its connections are gone.
@@ -421,6 +430,21 @@ impl Cluster {
     #[must_use]
     pub fn events(&self) -> &[(NodeId, Event)] {
         &self.stage.events
+    }
+
+    /// Returns what the core was asked since it has last answered, by whom and in order.
+    #[must_use]
+    pub fn asks(&self) -> Vec<(NodeId, Ask)> {
+        self.stage.asks.iter().map(|(from, _, ask)| (from.node, *ask)).collect()
+    }
+
+    /// Returns the groups that a node says it does not lead though it should.
+    ///
+    /// # Panics
+    /// If the node is down.
+    #[must_use]
+    pub fn unled(&self, node: NodeId) -> Vec<GroupId> {
+        self.engine(node).unled(self.now).collect()
     }
 
     /// Checks the invariants of every node, and that committed prefixes are equal (I1).

@@ -65,7 +65,8 @@ pub(super) fn with_message(script: &mut Script<'_>, scene: &Scene, deliver: impl
             let at = EntryId { index: LogIndex(script.near(base.index.0)), ..base };
             let sequence = u32::try_from(script.near(scene.sequence.into())).unwrap_or(u32::MAX);
             let is_last = script.byte() % 2 == 1;
-            Message::Chunk(Chunk { stream, sequence, is_last, base, at, body: &body })
+            let time = LogTime(scene.now.0);
+            Message::Chunk(Chunk { stream, sequence, is_last, base, at, time, body: &body })
         }
         4 => {
             let (matched, sent) = (LogIndex(script.near(scene.last.0)), Instant(script.near(scene.now.0)));

@@ -18,7 +18,7 @@ use quorate_engine::message::{
     Ack, Append, Chunk, ChunkAck, ChunkProgress, Fetched, Message, Mismatch, Refused, Sealed, StreamId,
 };
 use quorate_engine::slots::SLOT_COUNT;
-use quorate_engine::time::Instant;
+use quorate_engine::time::{Instant, LogTime};
 use rkyv::Portable;
 use rkyv::bytecheck::CheckBytes;
 
@@ -40,7 +40,7 @@ use super::request::{
 use super::status::{ArchivedStatusHead, StatusReply, StatusRequest};
 use super::{About, Body, BodyLimits, Frame, Kind, Stage};
 
-/// Largest index and epoch taken from outside: out of reach at any speed, and far enough from the end of 64 bits that
+/// Largest index, epoch and logged time taken from outside: out of reach at any speed, and far enough from the end of 64 bits that
 /// nobody behind this has to mind overflow.
 const NUMBER_MAX: u64 = 1 << 62;
 
@@ -315,6 +315,7 @@ impl<'a> Raw<'a> {
             is_last: head.is_last,
             base: self.entry_id(head.base_epoch.to_native(), head.base_index.to_native())?,
             at: self.entry_id(head.at_epoch.to_native(), head.at_index.to_native())?,
+            time: self.time(head.time.to_native())?,
             body,
         };
         if chunk.stream == StreamId::LIVE {
@@ -505,6 +506,12 @@ impl<'a> Raw<'a> {
     #[inline]
     fn epoch(self, epoch: u64) -> Result<Epoch, DecodeError> {
         if epoch > NUMBER_MAX { Err(self.field("an epoch", epoch)) } else { Ok(Epoch(epoch)) }
+    }
+
+    /// Checks that arithmetic on a logged time cannot overflow.
+    #[inline]
+    fn time(self, time: u64) -> Result<LogTime, DecodeError> {
+        if time > NUMBER_MAX { Err(self.field("a logged time", time)) } else { Ok(LogTime(time)) }
     }
 
     #[inline]

@@ -86,8 +86,8 @@ fn message_sample() -> impl Strategy<Value = Sample> {
                 2 => Message::Refused(Refused { promise: Epoch(a), leader }),
                 3 => Message::Mismatch(Mismatch { stream: StreamId(a), hint: LogIndex(b) }),
                 4 => {
-                    let is_last = d % 2 == 0;
-                    Message::Chunk(Chunk { stream, sequence: d, is_last, base: id, at: id, body: &bytes })
+                    let (is_last, time) = (d % 2 == 0, LogTime(b));
+                    Message::Chunk(Chunk { stream, sequence: d, is_last, base: id, at: id, time, body: &bytes })
                 }
                 5 => Message::ChunkAck(ChunkAck { stream, progress: ChunkProgress::Received { sequence: d } }),
                 6 => {
