@@ -144,8 +144,9 @@ impl Engine {
             Input::PeerLost(peer) => {
                 self.shared.busy.retain(|node| *node != peer.node);
                 self.shared.connected.retain(|known| *known != peer);
-                for group in &mut self.groups {
-                    group.on_peer_lost(peer.node, peer.incarnation);
+                for position in 0..self.groups.len() {
+                    self.groups[position].on_peer_lost(peer.node, peer.incarnation);
+                    self.mark_dirty(position);
                 }
             }
             Input::PeerBusy(peer) => {
@@ -224,7 +225,7 @@ impl Engine {
     }
 
     /// Returns the groups that the core believes to be led from here, and that are not: their leader was deposed, or has had
-    /// no quorum for the length of a read lease though requests wait for it.
+    /// no quorum for the length of a read lease though something waits for it: requests, or members it cannot reach.
     pub fn unled(&self, now: Instant) -> impl Iterator<Item = GroupId> {
         self.groups.iter().filter(move |group| group.is_unled(&self.shared, now)).map(Group::id)
     }

@@ -477,7 +477,7 @@ impl Group {
             return false;
         }
         match &self.role {
-            Role::Leader(leader) => leader.is_stuck(&self.config, &self.replica, shared, now),
+            Role::Leader(leader) => leader.is_stuck(&self.config, &shared.settings, now),
             // It takes over what it has led before.
             Role::Candidate(_) => false,
             Role::Follower(_) => true,

@@ -387,3 +387,32 @@ fn a_snapshot_that_ends_inside_the_log_leaves_what_follows() {
     let status = cluster.status(C, G);
     assert_eq!((status.last, status.commit), (LogIndex(4), LogIndex(2)));
 }
+
+#[test]
+fn a_leader_that_was_idle_and_has_something_to_do_again_has_not_lost_its_quorum() {
+    let mut cluster = three();
+    write(&mut cluster, b"x", b"1");
+    cluster.run_for(1_000);
+    cluster.set(b"x", b"2");
+    cluster.end_turn(A);
+    assert_eq!(cluster.unled(A), [], "it has only just begun to wait");
+    cluster.tick(50);
+    cluster.settle();
+    assert_eq!(cluster.unled(A), []);
+    cluster.check();
+}
+
+#[test]
+fn a_leader_that_reaches_too_few_members_says_so_though_it_refuses_everything() {
+    let mut cluster = three();
+    write(&mut cluster, b"x", b"1");
+    cluster.isolate(A);
+    cluster.run_for(150);
+    assert_eq!(cluster.unled(A), [], "its lease has only just run out");
+    cluster.run_for(150);
+    assert_eq!(cluster.unled(A), [G]);
+    cluster.heal();
+    cluster.run_for(10);
+    assert_eq!(cluster.unled(A), []);
+    cluster.check();
+}

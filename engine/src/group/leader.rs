@@ -50,6 +50,8 @@ pub(super) struct Leader {
     pub(super) change: Option<LiveChange>,
     /// When the core is asked again for what it has not answered.
     pub(super) ask_at: Option<Instant>,
+    /// Since when there has been something to wait for without a break: acknowledgements, a lease, or enough members.
+    waits_since: Option<Instant>,
     /// Whether members refuse this leader because they have promised a later epoch.
     pub(super) is_refused: bool,
     /// The leader's clock when it took over, and logged time then.
@@ -129,6 +131,7 @@ impl Leader {
             uncommitted: Uncommitted::default(),
             change: None,
             ask_at: None,
+            waits_since: None,
             is_refused: false,
             began: None,
             found_at: None,
@@ -232,11 +235,10 @@ impl Leader {
         Instant(active.min(end(nth_largest(echoes, change.config.write_quorum))))
     }
 
-    /// Whether requests wait, and its lease has run out for as long as it lasts.
-    pub(super) fn is_stuck(&self, config: &GroupConfig, replica: &Replica, shared: &Shared, now: Instant) -> bool {
-        let is_waited_for = replica.commit < replica.log.last() || self.waiting.has_reads();
-        let lease_end = self.lease_end(config, &shared.settings, now);
-        is_waited_for && lease_end.saturating_add(shared.settings.read_lease) < now
+    /// Whether something has been waited for, and that without a lease, for as long as one lasts.
+    pub(super) fn is_stuck(&self, config: &GroupConfig, settings: &Settings, now: Instant) -> bool {
+        let Some(since) = self.waits_since else { return false };
+        since.max(self.lease_end(config, settings, now)).saturating_add(settings.read_lease) < now
     }
 
     /// Whether reads may be answered under a lease.
@@ -632,6 +634,11 @@ impl Leading<'_> {
         } else if self.leader.notice_due.is_none() {
             self.leader.notice_due = Some(now.saturating_add(shared.settings.commit_notice));
         }
+        // A leader that reaches too few members refuses what it is asked, and yet is waited for.
+        let is_waiting = self.replica.commit < self.replica.log.last()
+            || self.leader.waiting.has_reads()
+            || self.leader.reachable() < self.config.write_quorum;
+        self.leader.waits_since = self.leader.waits_since.or(Some(now)).filter(|_| is_waiting);
     }
 
     // ---- time ----
