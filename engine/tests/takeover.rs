@@ -1,6 +1,7 @@
 //! Stories of groups whose leaders are taken over from and whose members change, by the word of a consistent core.
 
 use quorate_engine::config::Config;
+use quorate_engine::control::record::Ask;
 use quorate_engine::engine::Input;
 use quorate_engine::ids::{EntryId, Epoch, GroupId, LogIndex, NodeId, ReplicaId};
 use quorate_engine::machine::answer::Answer;
@@ -414,5 +415,76 @@ fn a_leader_that_reaches_too_few_members_says_so_though_it_refuses_everything() 
     cluster.heal();
     cluster.run_for(10);
     assert_eq!(cluster.unled(A), []);
+    cluster.check();
+}
+
+/// B acknowledges an entry, and the answer is long on its way. Meanwhile C takes over, which needs nobody else, and has B
+/// cut the entry. Then the core turns to A again.
+#[test]
+fn what_was_acknowledged_before_a_change_is_not_what_is_held_after_it() {
+    let mut cluster = Cluster::start_with_core(3, 1, 3, 3, config());
+    cluster.settle();
+    cluster.pause(C);
+    cluster.set(b"x", b"1");
+    cluster.end_turn(A);
+    assert!(cluster.deliver(A, B));
+    cluster.drop_messages(A, C);
+    cluster.resume(C);
+    cluster.take_over(G, C);
+    cluster.end_turn(C);
+    cluster.end_turn(C);
+    while cluster.deliver(C, B) | cluster.deliver(B, C) {}
+    assert_eq!(cluster.status(B, G).last, LogIndex(2));
+    cluster.drop_messages(C, A);
+    cluster.drop_messages(B, C);
+    cluster.change_members(G, &[A, B, C]);
+    cluster.run_for(100);
+    assert_leads(&cluster, A);
+    assert_eq!(cluster.status(A, G).epoch, Epoch(3));
+    write(&mut cluster, b"y", b"2");
+    cluster.check();
+}
+
+#[test]
+fn a_change_for_which_the_leader_alone_is_enough_needs_no_answer_of_anybody() {
+    let mut cluster = Cluster::start_with_core(2, 1, 2, 1, config());
+    cluster.settle();
+    cluster.crash(B);
+    cluster.change_members(G, &[A]);
+    cluster.settle();
+    assert_leads(&cluster, A);
+    assert_eq!(cluster.record(G).active().members.len(), 1);
+    write(&mut cluster, b"x", b"1");
+    cluster.check();
+}
+
+#[test]
+fn the_core_is_asked_again_after_a_while_and_not_with_every_answer() {
+    let mut cluster = three();
+    cluster.restart(C);
+    for _ in 0..10 {
+        cluster.set(b"x", b"1");
+        cluster.end_turn(A);
+        while [(A, B), (B, A), (A, C), (C, A)].into_iter().any(|(from, to)| cluster.deliver(from, to)) {}
+    }
+    let (epoch, learner) = (Epoch(1), cluster.record(G).learners()[0]);
+    assert_eq!(cluster.asks(), [(A, Ask::Promote { epoch, learner })]);
+    cluster.tick(20);
+    cluster.end_turn(A);
+    assert_eq!(cluster.asks().len(), 2);
+    cluster.check();
+}
+
+#[test]
+fn nobody_asks_to_count_a_run_that_is_not_to_hold_the_group() {
+    let mut cluster = three();
+    cluster.place(G, &[A, B]);
+    cluster.restart(C);
+    for _ in 0..10 {
+        cluster.set(b"x", b"1");
+        cluster.end_turn(A);
+        while [(A, B), (B, A), (A, C), (C, A)].into_iter().any(|(from, to)| cluster.deliver(from, to)) {}
+    }
+    assert_eq!(cluster.asks(), []);
     cluster.check();
 }

@@ -18,7 +18,7 @@
 
 use crate::config::GroupConfig;
 use crate::control::record::{Ask, Change, ChangeKind, News};
-use crate::ids::{Epoch, LogIndex};
+use crate::ids::{Epoch, LogIndex, ReplicaId};
 use crate::log::LogFull;
 use crate::output::Event;
 use crate::planted;
@@ -66,9 +66,10 @@ impl Leading<'_> {
             || !self.leader.peers[peer].is_voter_present()
     }
 
-    /// Asks the core for everything that this leader needs of it now, and once more after a while.
+    /// Asks the core for everything that this leader needs of it now, unless it was asked a moment ago, and once more after
+    /// a while. Whatever makes another question of it forgets [`Leader::ask_at`](super::leader::Leader::ask_at) first.
     pub(super) fn ask_core(&mut self, shared: &mut Shared, now: Instant) {
-        if !self.config.is_assigned() {
+        if !self.config.is_assigned() || self.leader.ask_at.is_some_and(|at| at > now) {
             return;
         }
         let mut is_asking = self.ask_to_activate(shared, now);
@@ -114,13 +115,14 @@ impl Leading<'_> {
         true
     }
 
-    /// Asks to count replicas that hold all but the end of the log.
+    /// Asks to count learners that hold all but the end of the log.
     fn ask_to_promote(&mut self, shared: &mut Shared) -> bool {
         let (group, epoch) = (self.config.group, self.config.epoch);
         let mut is_asking = false;
         for peer in &self.leader.peers {
             let Progress::Replicate { .. } = peer.progress else { continue };
-            let Some(learner) = peer.replica().filter(|_| !peer.is_voter_present()) else { continue };
+            let is_learner = |replica: &ReplicaId| self.leader.learners.contains(replica);
+            let Some(learner) = peer.replica().filter(is_learner) else { continue };
             let behind = self.replica.log.bytes_after(&shared.pool, peer.matched);
             if behind <= shared.settings.window_bytes {
                 shared.outputs.ask(group, Ask::Promote { epoch, learner });
@@ -200,9 +202,12 @@ impl Leading<'_> {
         // what they had acknowledged.
         for peer in &mut self.leader.peers {
             peer.begin_next(None);
-            peer.matched = LogIndex(0);
+            peer.forget_matched();
         }
         self.set_peers(shared, now, news);
+        // Its own copy may be all that is needed.
+        self.leader.ask_at = None;
+        self.ask_core(shared, now);
         Ok(())
     }
 
@@ -211,6 +216,7 @@ impl Leading<'_> {
         let Some(change) = self.leader.change.take() else { return };
         let (group, epoch) = (self.config.group, change.config.epoch);
         *self.config = change.config;
+        self.leader.ask_at = None;
         self.leader.status = Status::Serving { view: change.view };
         for peer in &mut self.leader.peers {
             peer.enter_next();
@@ -222,8 +228,11 @@ impl Leading<'_> {
 
     /// The core has given up the change under way.
     pub(super) fn leave_change(&mut self, shared: &mut Shared, now: Instant) {
-        if let Some(change) = &mut self.leader.change {
+        if let Some(change) = &mut self.leader.change
+            && change.state != ChangeState::Superseded
+        {
             change.state = ChangeState::Superseded;
+            self.leader.ask_at = None;
             self.ask_core(shared, now);
         }
     }

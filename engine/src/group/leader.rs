@@ -48,6 +48,8 @@ pub(super) struct Leader {
     pub(super) uncommitted: Uncommitted,
     /// A change to another configuration that this leader leads too.
     pub(super) change: Option<LiveChange>,
+    /// Replicas that are to be counted when they hold the log.
+    pub(super) learners: Vec<ReplicaId>,
     /// When the core is asked again for what it has not answered.
     pub(super) ask_at: Option<Instant>,
     /// Since when there has been something to wait for without a break: acknowledgements, a lease, or enough members.
@@ -130,6 +132,7 @@ impl Leader {
             waiting: WaitingList::default(),
             uncommitted: Uncommitted::default(),
             change: None,
+            learners: Vec::new(),
             ask_at: None,
             waits_since: None,
             is_refused: false,
@@ -271,6 +274,7 @@ impl Leader {
         last: LogIndex,
         now: Instant,
     ) {
+        self.learners = learners.to_vec();
         let change = self.change.as_ref().map(|change| &change.config);
         let members = config.members.iter().chain(change.iter().flat_map(|config| &config.members));
         let nodes = members.map(|member| member.node).chain(learners.iter().map(|learner| learner.node));
@@ -339,11 +343,14 @@ impl Leading<'_> {
             return;
         };
         let tally = match &self.leader.change {
-            _ if envelope.epoch == self.config.epoch => Tally::Current,
+            None if envelope.epoch == self.config.epoch => Tally::Current,
+            Some(_) if envelope.epoch == self.config.epoch => Tally::Before,
             Some(change) if envelope.epoch == change.config.epoch => Tally::Next,
             Some(_) | None => return,
         };
         match envelope.message {
+            // The epoch of the change has asked for itself.
+            Message::Mismatch(_) if tally == Tally::Before => {}
             Message::Ack(ack) => self.handle_ack(shared, now, position, tally, ack),
             Message::Mismatch(mismatch) => self.handle_mismatch(shared, now, position, mismatch),
             Message::ChunkAck(ack) => self.handle_chunk_ack(shared, now, position, tally, ack),
@@ -438,7 +445,11 @@ impl Leading<'_> {
                 send.acked = send.acked.max(sequence.saturating_add(1)).min(send.sent)
             }
             ChunkProgress::Installed { matched } if send.is_complete && matched <= last => {
-                peer.progress = Progress::Replicate { next: send.next };
+                let next = send.next;
+                match tally {
+                    Tally::Current | Tally::Next => peer.progress = Progress::Replicate { next },
+                    Tally::Before => peer.begin_probe(last.next(), now),
+                }
                 // Not an answer to an append: it echoes nothing.
                 peer.on_ack(tally, matched, Instant(0), now);
                 let to = peer.replica().expect("it has just answered");
@@ -455,7 +466,9 @@ impl Leading<'_> {
     fn handle_refused(&mut self, shared: &mut Shared, now: Instant, position: usize, refused: Refused) {
         if self.config.is_assigned() {
             if refused.promise > self.epoch() {
-                self.leader.is_refused = true;
+                if !core::mem::replace(&mut self.leader.is_refused, true) {
+                    self.leader.ask_at = None;
+                }
                 self.ask_core(shared, now);
             }
             return;

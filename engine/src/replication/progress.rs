@@ -37,7 +37,7 @@ pub(crate) struct Peer {
     /// As `voter` and `voted`, in the epoch of a change that is under way.
     pub(crate) next_voter: Option<Incarnation>,
     pub(crate) next_voted: LogIndex,
-    /// Largest index the present incarnation has acknowledged.
+    /// Largest index the present incarnation has acknowledged, since the last change began.
     pub(crate) matched: LogIndex,
     /// Latest send time that an incarnation has echoed, in any epoch of this leader, and which one.
     echo: Instant,
@@ -56,6 +56,9 @@ pub(crate) struct Peer {
 pub(crate) enum Tally {
     /// The one that is led.
     Current,
+    /// The one that is led, while a change is under way. It counts, but says nothing about what is held by now: the peer may
+    /// have followed another leader since, which had it cut what it acknowledges here.
+    Before,
     /// The one of the change under way.
     Next,
 }
@@ -171,6 +174,14 @@ impl Peer {
         (self.next_voter, self.next_voted) = (voter, LogIndex(0));
     }
 
+    /// A change begins: nothing is known any more of what it holds, and a probe whose answer would say so is sent again.
+    pub(crate) fn forget_matched(&mut self) {
+        self.matched = LogIndex(0);
+        if let Progress::Probe { is_sent, .. } = &mut self.progress {
+            *is_sent = false;
+        }
+    }
+
     /// The change is active: what counted for it counts.
     pub(crate) fn enter_next(&mut self) {
         (self.voter, self.voted) = (self.next_voter, self.next_voted);
@@ -185,25 +196,30 @@ impl Peer {
     /// Notes an acknowledgement of the live log, given in the epoch that `tally` names.
     pub(crate) fn on_ack(&mut self, tally: Tally, matched: LogIndex, sent: Instant, now: Instant) {
         self.heard = now;
-        self.matched = self.matched.max(matched);
         if self.present != self.echoed_by {
             (self.echo, self.echoed_by) = (Instant(0), self.present);
         }
         self.echo = self.echo.max(sent);
         // I3: nothing counts that a replica outside the configuration has said.
         match tally {
-            Tally::Current if self.is_voter_present() || planted::is(14) => self.voted = self.voted.max(matched),
+            Tally::Current | Tally::Before if self.is_voter_present() || planted::is(14) => {
+                self.voted = self.voted.max(matched);
+            }
             Tally::Next if self.present.is_some() && self.present == self.next_voter => {
                 self.next_voted = self.next_voted.max(matched);
             }
-            Tally::Current | Tally::Next => {}
+            Tally::Current | Tally::Before | Tally::Next => {}
         }
+        self.shrink_window(matched);
+        if tally == Tally::Before {
+            return;
+        }
+        self.matched = self.matched.max(matched);
         match &mut self.progress {
             Progress::Probe { .. } => self.progress = Progress::Replicate { next: matched.next() },
             Progress::Replicate { next } => *next = (*next).max(matched.next()),
             Progress::Snapshot(_) | Progress::Lost => {}
         }
-        self.shrink_window(matched);
     }
 
     /// Notes entries sent, to be acknowledged up to `last`.
