@@ -327,10 +327,8 @@ impl Engine {
     fn handle_news(&mut self, now: Instant, group: GroupId, news: &News) {
         let Some(position) = self.position(group) else { return };
         self.mark_dirty(position);
-        if self.groups[position].handle_news(&mut self.shared, now, news).is_err() && self.release_oldest() {
-            // If there is still no room, an alarm comes back to it.
-            while self.groups[position].on_alarm(&mut self.shared, now).is_err() && self.release_oldest() {}
-        }
+        // If there is no room and none can be made, an alarm comes back to it.
+        while self.groups[position].handle_news(&mut self.shared, now, news).is_err() && self.release_oldest() {}
     }
 
     /// Makes room in the log: the oldest segment whose entries are all applied goes. Returns whether there was one.

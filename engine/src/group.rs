@@ -24,7 +24,9 @@ use crate::output::{Event, OutputQueue, Refusal, SmallMessage, Token};
 use crate::replica::Replica;
 use crate::sync::pool::Pool;
 use crate::time::Instant;
+use crate::waiting::earlier;
 
+use admission::RETRY_AFTER;
 use candidate::Candidate;
 use follower::Follower;
 use leader::{Leader, Status};
@@ -117,6 +119,8 @@ pub(crate) struct Group {
     news: Option<News>,
     /// Whether that asks for something that was not done yet.
     has_news: bool,
+    /// When it is looked at again, because the log had no room the last time.
+    news_retry_at: Option<Instant>,
     /// The last epoch that this replica has begun to take over, or to lead: it never begins one twice.
     begun: Epoch,
     /// How many snapshots this run has begun to send. Each has a number of its own, whatever the epoch: the receiver of half
@@ -155,6 +159,7 @@ impl Group {
             granted_until: Instant(0),
             news: None,
             has_news: false,
+            news_retry_at: None,
             begun: Epoch(0),
             snapshot_count: 0,
             role,
@@ -279,11 +284,17 @@ impl Group {
         self.follow_news(shared, now)
     }
 
-    /// Does what the last news ask for and was not done yet.
+    /// Does what the last news ask for and was not done yet. If the log has no room for it, an alarm comes back to it.
     fn follow_news(&mut self, shared: &mut Shared, now: Instant) -> Result<(), LogFull> {
         if !self.has_news {
             return Ok(());
         }
+        let followed = self.try_follow_news(shared, now);
+        self.news_retry_at = followed.is_err().then(|| now.saturating_add(RETRY_AFTER));
+        followed
+    }
+
+    fn try_follow_news(&mut self, shared: &mut Shared, now: Instant) -> Result<(), LogFull> {
         let Some(news) = self.news.clone() else { return Ok(()) };
         let News { active, pending, .. } = &news;
         let pending_epoch = pending.as_ref().map(|change| change.config.epoch);
@@ -416,22 +427,25 @@ impl Group {
     /// # Errors
     /// The log is full: the caller makes room and calls again, or leaves it for a moment.
     pub(crate) fn on_alarm(&mut self, shared: &mut Shared, now: Instant) -> Result<(), LogFull> {
+        // Whatever else finds no room: the news may say that it is not needed any more.
+        let followed = self.follow_news(shared, now);
         match self.leading() {
             Some(mut leading) => leading.on_alarm(shared, now)?,
             None => self.on_candidate_alarm(shared, now)?,
         }
-        self.follow_news(shared, now)
+        followed
     }
 
     // ---- queries ----
 
     /// Returns when time next asks for something.
     pub(crate) fn next_alarm(&self, settings: &Settings) -> Option<Instant> {
-        match &self.role {
+        let alarm = match &self.role {
             Role::Leader(leader) => leader.next_alarm(&self.replica, settings),
             Role::Candidate(candidate) => Some(candidate.ask_at),
             Role::Follower(_) => None,
-        }
+        };
+        earlier(alarm, self.news_retry_at)
     }
 
     /// Returns the bytes of the entries `first ..= last`, which must lie side by side; empty if `last < first`.

@@ -488,3 +488,50 @@ fn nobody_asks_to_count_a_run_that_is_not_to_hold_the_group() {
     assert_eq!(cluster.asks(), []);
     cluster.check();
 }
+
+/// The best log is lost when half of it has come over: what the candidate holds then is better than what anybody else has.
+#[test]
+fn a_candidate_knows_how_much_it_has_fetched() {
+    let [d, e] = [4, 5].map(NodeId);
+    let config = Config { append_bytes_max: 256, ..config() };
+    let mut cluster = Cluster::start_with_core(5, 1, 5, 3, config);
+    cluster.settle();
+    cluster.pause(C);
+    for number in 0..10_u8 {
+        write(&mut cluster, &[b'k', number], &[number; 100]);
+    }
+    cluster.pause(d);
+    cluster.pause(e);
+    for number in 10..30_u8 {
+        cluster.set(&[b'k', number], &[number; 100]);
+    }
+    cluster.settle();
+    for node in [C, d, e] {
+        cluster.drop_messages(A, node);
+        cluster.resume(node);
+    }
+    cluster.crash(A);
+    cluster.take_over(G, C);
+    while cluster.status(C, G).last < LogIndex(20) {
+        cluster.tick(20);
+        cluster.end_turn(C);
+        while cluster.deliver(C, B) {}
+        while cluster.deliver(C, d) {}
+        while cluster.deliver(d, C) {}
+        assert!(cluster.deliver(B, C), "it has no more of the log: {:?}", cluster.status(C, G));
+    }
+    cluster.crash(B);
+    cluster.run_for(300);
+    assert_leads(&cluster, C);
+    cluster.check();
+}
+
+#[test]
+fn news_that_find_the_log_full_are_looked_at_again() {
+    let config = Config { log_bytes: 16 << 10, value_bytes_max: 256, ..config() };
+    // Each group keeps a segment at least, and there are not enough of them.
+    let cluster = Cluster::start_with_core(1, 17, 1, 1, config);
+    let waiting = cluster.engine(A).status().iter().filter(|group| group.last == LogIndex(0)).count();
+    assert_eq!(waiting, 1);
+    assert!(cluster.engine(A).wake_at().is_some());
+}

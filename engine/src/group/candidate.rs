@@ -75,6 +75,13 @@ impl Candidate {
         self.answers.iter().map(|answer| answer.granted_until).max().unwrap_or(Instant(0))
     }
 
+    /// Has the answer of its own replica say what that holds by now: what was fetched is there, whoever it came from.
+    fn note_own(&mut self, me: ReplicaId, tail: EntryId) {
+        if let Some(own) = self.answers.iter_mut().find(|answer| answer.from == me) {
+            own.tail = tail;
+        }
+    }
+
     pub(super) fn config(&self) -> &GroupConfig {
         &self.config
     }
@@ -155,7 +162,9 @@ impl Group {
         let commit = self.replica.commit;
         let (prev, entries) = (fetched.prev, fetched.entries);
         let append = Append { stream: StreamId::LIVE, prev, commit, sent: Instant(0), entries };
-        let what = match self.replica.extend(&mut shared.pool, &append)? {
+        let extended = self.replica.extend(&mut shared.pool, &append);
+        candidate.note_own(shared.me, self.replica.log.last_id());
+        let what = match extended? {
             // Whoever has nothing more to give is asked again later.
             Extended::Through(last) if last == after => return Ok(()),
             Extended::Through(last) => {
