@@ -10,20 +10,22 @@
 //! | yes, but not in time, or its leader is suspected | yes | the active leader goes on in a new epoch |
 //! | yes, but not in time, or its leader is suspected | no | another member takes over |
 //!
-//! Whoever leads the fewest groups takes over. The new members are the runs that are well of all nodes that shall hold the
-//! group, those that know nothing yet included: they count when they hold the log. If there are fewer of those than the write
-//! quorum needs, the members stay as they are, and nothing is written before some come back.
+//! Whoever leads the fewest groups takes over. The new members are the active ones that are well, as they hold the log; other
+//! nodes that shall hold the group copy it as learners, and come in when they do. Only if fewer members are well than the
+//! write quorum needs, the runs that are well of those nodes are members at once. If even they are not enough, the members
+//! stay as they are, and nothing is written before some come back.
 //!
 //! # Time and units
 //! The core node's monotonic clock. A change is in time for as long as the planner's patience says, counted from when this
-//! planner first saw it.
+//! planner first saw it; twice as long if one before it, from the same active configuration, was late, and so on. A change
+//! is never superseded by its like: that would only have it begin anew.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use crate::config::Member;
+use crate::config::{GroupConfig, MEMBERS_MAX, Member};
 use crate::control::detector::Detector;
-use crate::control::record::{Ask, ChangeKind, Record};
+use crate::control::record::{Ask, Change, ChangeKind, Record};
 use crate::control::state::{Planned, State};
 use crate::ids::{Epoch, GroupId, NodeId, ReplicaId};
 use crate::time::Instant;
@@ -34,11 +36,26 @@ pub struct Planner {
     /// How long a change may take before it is superseded. Longer than two read leases: the leases of a leader that was never
     /// active are waited for by the next one.
     patience: Duration,
-    /// When each change that is pending was first seen.
-    seen: BTreeMap<GroupId, (Epoch, Instant)>,
+    /// The change of each group that is pending, or was the last time.
+    seen: BTreeMap<GroupId, Seen>,
     /// What was asked last for each group, and by whom.
     asked: BTreeMap<GroupId, (ReplicaId, Ask)>,
 }
+
+/// A change as this planner has seen it.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// The configuration it starts from.
+    active: Epoch,
+    epoch: Epoch,
+    at: Instant,
+    is_late: bool,
+    /// How many before it started from there, and were late.
+    late_count: u32,
+}
+
+/// How often patience doubles at most.
+const DOUBLINGS_MAX: u32 = 4;
 
 impl Planner {
     /// Creates a planner that has seen nothing.
@@ -63,41 +80,42 @@ impl Planner {
             let group = record.active().group;
             let asked = self.asked.remove(&group);
             let view = View { state, record, is_well: &is_well };
-            let is_stuck = match record.pending() {
-                None => false,
-                Some(change) => {
-                    let epoch = change.config.epoch;
-                    let seen = self.seen.entry(group).or_insert((epoch, now));
-                    if seen.0 != epoch {
-                        *seen = (epoch, now);
-                    }
-                    let is_late = now.since(seen.1) > self.patience;
-                    is_late || !change.config.leader_replica().is_some_and(is_well)
-                }
-            };
+            let is_stuck = record.pending().is_some_and(|change| {
+                self.is_late(record, change.config.epoch, now) || !change.config.leader_replica().is_some_and(is_well)
+            });
             let leader = record.active().leader_replica();
             let leads_well = leader.is_some_and(|leader| is_well(leader) && !detector.is_without_quorum(leader, group));
-            let planned = match (record.pending(), asked) {
-                (Some(pending), Some((from, Ask::HandOver { epoch, to })))
-                    if pending.config.epoch == epoch && pending.config.leader_replica() == Some(from) =>
-                {
-                    view.take_over(|node| node == to, &load)
+            let planned = view.hand_over(asked, &load).or_else(|| match record.pending() {
+                Some(_) if !is_stuck => None,
+                Some(_) if leads_well => view.change_live(view.members(record.active().leader)),
+                None if leads_well => {
+                    let asked = asked.filter(|(from, _)| leader == Some(*from));
+                    asked.and_then(|(_, ask)| view.answer(ask)).or_else(|| view.leave(&load))
                 }
-                (Some(_), _) if !is_stuck => None,
-                (Some(_), _) if leads_well => view.change_live(view.members()),
-                (None, Some((from, ask))) if leads_well && leader == Some(from) => view.answer(ask),
-                (None, _) if leads_well => view.leave(&load),
                 // A leader that was deposed for nothing may be the only one that is well: then it leads again.
-                (Some(_) | None, _) => view
+                Some(_) | None => view
                     .take_over(|node| node != record.active().leader, &load)
                     .or_else(|| view.take_over(|_| true, &load)),
-            };
-            if let Some(planned) = planned {
+            });
+            if let Some(planned) = planned.filter(|planned| !view.is_pending(planned)) {
                 load.add(planned.leader);
                 plan.push(planned);
             }
         }
         plan
+    }
+
+    /// Whether the change to `epoch`, which is pending, has had its time. It is noted when it is first seen.
+    fn is_late(&mut self, record: &Record, epoch: Epoch, now: Instant) -> bool {
+        let GroupConfig { group, epoch: active, .. } = *record.active();
+        let before = self.seen.get(&group).copied().filter(|seen| seen.active == active);
+        let late_count = before.map_or(0, |seen| seen.late_count + u32::from(seen.is_late));
+        let first = Seen { active, epoch, at: now, is_late: false, late_count };
+        let mut seen = before.filter(|seen| seen.epoch == epoch).unwrap_or(first);
+        let patience = self.patience.saturating_mul(1 << seen.late_count.min(DOUBLINGS_MAX));
+        seen.is_late = now.since(seen.at) > patience;
+        self.seen.insert(group, seen);
+        seen.is_late
     }
 }
 
@@ -130,31 +148,63 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    /// Returns the members that the group shall have: the runs that are well of its nodes, if they are enough.
-    fn members(&self) -> Vec<Member> {
+    /// Whether a node shall hold the group.
+    fn is_placed(&self, node: NodeId) -> bool {
+        self.state.nodes_of(self.record.active().group).contains(&node)
+    }
+
+    /// Returns the active members that are well: they hold the log, and nobody else does for certain.
+    fn well(&self) -> Vec<Member> {
+        let is_well = |member: &Member| member.replica().is_some_and(self.is_well);
+        self.record.active().members.iter().copied().filter(is_well).collect()
+    }
+
+    /// Returns the members that the group shall have if `leader`, an active member that is well, leads it.
+    fn members(&self, leader: NodeId) -> Vec<Member> {
         let active = self.record.active();
-        let nodes = self.state.nodes_of(active.group);
-        let runs = nodes.iter().filter_map(|node| self.state.current(*node));
-        let well: Vec<Member> = runs.filter(|run| (self.is_well)(*run)).map(Member::from).collect();
-        if well.len() >= self.write_quorum() {
-            return well;
+        let is_enough = |members: &[Member]| members.len() >= self.write_quorum();
+        let mut members = self.well();
+        let staying: Vec<Member> = members.iter().copied().filter(|member| self.is_placed(member.node)).collect();
+        if is_enough(&staying) && staying.iter().any(|member| member.node == leader) {
+            return staying;
         }
-        active.members.clone()
+        if is_enough(&members) {
+            return members;
+        }
+        let runs = self.state.nodes_of(active.group).iter().filter_map(|node| self.state.current(*node));
+        let others = runs.filter(|run| (self.is_well)(*run) && !active.counts(*run));
+        members.extend(others.map(Member::from));
+        members.truncate(MEMBERS_MAX);
+        if is_enough(&members) { members } else { active.members.clone() }
     }
 
     fn write_quorum(&self) -> usize {
         self.state.birth().write_quorum
     }
 
-    /// Has a member take over that is well and wanted; the one that leads the fewest groups.
+    /// Whether this is what is pending already.
+    fn is_pending(&self, planned: &Planned) -> bool {
+        self.record.pending().is_some_and(|Change { config, kind }| {
+            *kind == planned.kind
+                && (config.leader, config.write_quorum) == (planned.leader, planned.write_quorum)
+                && config.members == planned.members
+        })
+    }
+
+    /// Has a member take over that holds a log its candidate cannot fetch.
+    fn hand_over(&self, asked: Option<(ReplicaId, Ask)>, load: &Load) -> Option<Planned> {
+        let (from, Ask::HandOver { epoch, to }) = asked? else { return None };
+        let config = &self.record.pending()?.config;
+        let is_its = config.epoch == epoch && config.leader_replica() == Some(from);
+        is_its.then(|| self.take_over(|node| node == to, load)).flatten()
+    }
+
+    /// Has an active member take over that is well and wanted: one that stays, and of those the one that leads the fewest
+    /// groups.
     fn take_over(&self, is_wanted: impl Fn(NodeId) -> bool, load: &Load) -> Option<Planned> {
-        let members = self.members();
-        let active = self.record.active();
-        let runs = active.members.iter().filter_map(|member| member.replica());
-        let candidates = runs.filter(|run| is_wanted(run.node) && (self.is_well)(*run));
-        let candidates = candidates.filter(|run| members.contains(&Member::from(*run)));
-        let leader = candidates.map(|run| run.node).min_by_key(|node| (load.get(*node), *node))?;
-        Some(self.planned(ChangeKind::Takeover, leader, members))
+        let candidates = self.well().into_iter().map(|member| member.node).filter(|node| is_wanted(*node));
+        let leader = candidates.min_by_key(|node| (!self.is_placed(*node), load.get(*node), *node))?;
+        Some(self.planned(ChangeKind::Takeover, leader, self.members(leader)))
     }
 
     /// Has the active leader go on with these members.
@@ -166,17 +216,19 @@ impl View<'_> {
         Some(self.planned(ChangeKind::Live, leader.node, members))
     }
 
-    /// Has a member go that is not to hold the group any more; if that is the leader, another one takes over first.
+    /// Has members go that are not to hold the group any more, once enough others hold the log; if the leader is among
+    /// them, another one takes over first.
     fn leave(&self, load: &Load) -> Option<Planned> {
         let active = self.record.active();
-        let nodes = self.state.nodes_of(active.group);
-        let is_wanted = |node: NodeId| nodes.contains(&node);
-        if !is_wanted(active.leader) {
-            return self.take_over(is_wanted, load);
-        }
-        let stays = |member: &Member| is_wanted(member.node);
+        let stays = |member: &Member| self.is_placed(member.node);
         let (staying, leaving): (Vec<Member>, Vec<Member>) = active.members.iter().copied().partition(stays);
-        (!leaving.is_empty() && staying.len() >= self.write_quorum()).then(|| self.change_live(staying)).flatten()
+        if leaving.is_empty() || staying.len() < self.write_quorum() {
+            return None;
+        }
+        if self.is_placed(active.leader) {
+            return self.change_live(staying);
+        }
+        self.take_over(|node| self.is_placed(node), load)
     }
 
     /// Does what the leader asks for.
@@ -192,7 +244,8 @@ impl View<'_> {
         }
     }
 
-    fn planned(&self, kind: ChangeKind, leader: NodeId, members: Vec<Member>) -> Planned {
+    fn planned(&self, kind: ChangeKind, leader: NodeId, mut members: Vec<Member>) -> Planned {
+        members.sort_unstable_by_key(|member| member.node);
         let write_quorum = self.write_quorum().min(members.len());
         Planned {
             group: self.record.active().group,
@@ -226,9 +279,13 @@ mod tests {
 
     impl Stage {
         fn new() -> Self {
+            Self::with_write_quorum(2)
+        }
+
+        fn with_write_quorum(write_quorum: usize) -> Self {
             let nodes = (1..=3).map(NodeId).collect();
             let slots = SlotMap::new(3).expect("in range");
-            let state = State::new(Birth { slots, nodes, replicas: 3, write_quorum: 2 });
+            let state = State::new(Birth { slots, nodes, replicas: 3, write_quorum });
             let (detector, planner) = (Detector::new(SUSPICION, Vec::new()), Planner::new(PATIENCE));
             let mut stage = Self { state, detector, planner, now: Instant(0) };
             (1..=3).for_each(|node| stage.start(node));
@@ -260,6 +317,20 @@ mod tests {
             let planned = plan.iter().find(|planned| planned.group == G).cloned();
             self.state.apply(&Command::Change(plan));
             planned
+        }
+
+        fn place(&mut self, nodes: &[u16]) {
+            let nodes = nodes.iter().copied().map(NodeId).collect();
+            self.state.apply(&Command::Place { group: G, nodes });
+        }
+
+        /// Counts a learner that holds the log.
+        fn promote(&mut self, node: u16, heard: &[u16]) {
+            let (epoch, learner) = (self.epoch(), self.run(node));
+            let leader = self.state.group(G).and_then(|record| record.active().leader_replica()).expect("assigned");
+            self.planner.note(leader, G, Ask::Promote { epoch, learner });
+            self.pass(1, heard).expect("a change");
+            self.activate();
         }
 
         fn epoch(&self) -> Epoch {
@@ -359,6 +430,106 @@ mod tests {
         assert_eq!(nodes(&planned.members), [2, 3]);
         stage.activate();
         assert_eq!(stage.pass(1, &[1, 2, 3]), None);
+    }
+
+    #[test]
+    fn those_that_hold_the_log_take_over_and_others_come_in_later() {
+        let mut stage = Stage::new();
+        (4..=6).for_each(|node| stage.start(node));
+        stage.pass(1, &[1, 2, 3, 4, 5, 6]);
+        stage.place(&[4, 5, 6]);
+        stage.pass(150, &[2, 3, 4, 5, 6]);
+        let planned = stage.pass(2, &[2, 3, 4, 5, 6]).expect("a takeover");
+        assert_eq!((planned.kind, planned.leader), (ChangeKind::Takeover, NodeId(2)));
+        assert_eq!(nodes(&planned.members), [2, 3]);
+        stage.activate();
+        assert_eq!(stage.pass(1, &[2, 3, 4, 5, 6]), None, "too few that are to hold it do");
+        stage.promote(4, &[2, 3, 4, 5, 6]);
+        stage.promote(5, &[2, 3, 4, 5, 6]);
+        let planned = stage.pass(1, &[2, 3, 4, 5, 6]).expect("a move");
+        assert_eq!((planned.kind, planned.leader), (ChangeKind::Takeover, NodeId(4)));
+        assert_eq!(nodes(&planned.members), [4, 5]);
+    }
+
+    #[test]
+    fn leadership_does_not_move_before_enough_of_the_new_nodes_hold_the_log() {
+        let mut stage = Stage::new();
+        (4..=5).for_each(|node| stage.start(node));
+        stage.pass(1, &[1, 2, 3, 4, 5]);
+        stage.place(&[3, 4, 5]);
+        assert_eq!(stage.pass(1, &[1, 2, 3, 4, 5]), None, "node 3 alone cannot hold a write");
+        stage.promote(4, &[1, 2, 3, 4, 5]);
+        let planned = stage.pass(1, &[1, 2, 3, 4, 5]).expect("a move");
+        assert_eq!(nodes(&planned.members), [3, 4]);
+    }
+
+    #[test]
+    fn where_all_must_hold_a_write_a_new_run_is_a_member_at_once() {
+        let mut stage = Stage::with_write_quorum(3);
+        stage.pass(1, &[1, 2, 3]);
+        stage.pass(150, &[2, 3]);
+        let planned = stage.pass(2, &[2, 3]).expect("a takeover");
+        assert_eq!(nodes(&planned.members), [1, 2, 3], "two are not enough: they stay as they are");
+        stage.start(1);
+        assert_eq!(stage.pass(1, &[1, 2, 3]), None, "it is in time");
+        for _ in 0..4 {
+            stage.pass(100, &[1, 2, 3]);
+        }
+        let change = stage.state.group(G).and_then(Record::pending).expect("another takeover");
+        assert_ne!(change.config.leader, NodeId(1), "it has lost the log");
+        assert!(change.config.counts(stage.run(1)), "and gets it from whoever takes over");
+    }
+
+    #[test]
+    fn a_change_is_not_superseded_by_its_like() {
+        let mut stage = Stage::new();
+        stage.pass(1, &[1, 2, 3]);
+        stage.pass(151, &[3]);
+        assert_eq!(stage.state.group(G).and_then(Record::pending).map(|change| change.config.leader), Some(NodeId(3)));
+        for _ in 0..20 {
+            assert_eq!(stage.pass(100, &[3]), None, "nobody else could take over");
+        }
+    }
+
+    #[test]
+    fn each_change_that_was_late_gives_the_next_one_twice_the_time() {
+        let mut stage = Stage::new();
+        stage.pass(1, &[1, 2, 3]);
+        stage.pass(151, &[2, 3]);
+        let mut lasted = Vec::new();
+        let mut since = 0;
+        while lasted.len() < 4 {
+            since += 50;
+            if stage.pass(50, &[2, 3]).is_some() {
+                lasted.push(since);
+                since = 0;
+            }
+        }
+        // Seen with the plan after the one that made it.
+        assert_eq!(lasted, [400, 700, 1_300, 2_500]);
+    }
+
+    #[test]
+    fn what_cannot_be_answered_does_not_keep_members_from_leaving() {
+        let mut stage = Stage::new();
+        stage.pass(1, &[1, 2, 3]);
+        stage.place(&[1, 2]);
+        let gone = ReplicaId { incarnation: Incarnation(99), ..stage.run(3) };
+        stage.planner.note(stage.run(1), G, Ask::Promote { epoch: Epoch(1), learner: gone });
+        let planned = stage.pass(1, &[1, 2, 3]).expect("a change");
+        assert_eq!((planned.kind, nodes(&planned.members)), (ChangeKind::Live, vec![1, 2]));
+    }
+
+    #[test]
+    fn a_log_that_nobody_can_take_over_does_not_keep_others_from_it() {
+        let mut stage = Stage::new();
+        stage.pass(1, &[1, 2, 3]);
+        stage.pass(151, &[2, 3]);
+        // Node 2 falls silent, and the last it has said is that node 1 has the best log.
+        assert_eq!(stage.pass(150, &[3]), None);
+        stage.planner.note(stage.run(2), G, Ask::HandOver { epoch: Epoch(2), to: NodeId(1) });
+        let planned = stage.pass(1, &[3]).expect("another takeover");
+        assert_eq!((planned.kind, planned.leader), (ChangeKind::Takeover, NodeId(3)));
     }
 
     #[test]
