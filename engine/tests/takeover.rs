@@ -486,6 +486,10 @@ fn nobody_asks_to_count_a_run_that_is_not_to_hold_the_group() {
         while [(A, B), (B, A), (A, C), (C, A)].into_iter().any(|(from, to)| cluster.deliver(from, to)) {}
     }
     assert_eq!(cluster.asks(), []);
+    // Now it is, and it has the log already.
+    cluster.place(G, &[A, B, C]);
+    let (epoch, learner) = (Epoch(1), cluster.record(G).learners()[0]);
+    assert_eq!(cluster.asks(), [(A, Ask::Promote { epoch, learner })]);
     cluster.check();
 }
 

@@ -174,6 +174,8 @@ impl Leading<'_> {
             Some(_) | None => self.leave_change(shared, now),
         }
         self.set_peers(shared, now, news);
+        // A replica that has long had the log may be a learner only now.
+        self.ask_core(shared, now);
         Ok(false)
     }
 
