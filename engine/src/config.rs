@@ -10,6 +10,8 @@ use crate::time::nanos;
 
 /// Most members a group can have.
 pub const MEMBERS_MAX: usize = 15;
+/// Longest read lease a node can be configured to grant.
+pub const READ_LEASE_MAX: Duration = Duration::from_secs(10);
 /// Largest string value a node can be configured to accept, in bytes; the state machine's own limit is the same.
 pub const VALUE_BYTES_MAX: usize = crate::machine::strings::STRING_BYTES_MAX;
 /// Bound on the relative rate of any two clocks, in parts per million: a lease is that much shorter for its holder.
@@ -155,7 +157,7 @@ impl Config {
         check("chunks_in_flight", self.chunks_in_flight as usize, 1, 1024)?;
         let micros = |duration: Duration| usize::try_from(duration.as_micros()).unwrap_or(usize::MAX);
         check("request_timeout in µs", micros(self.request_timeout), 1_000, 3_600_000_000)?;
-        check("read_lease in µs", micros(self.read_lease), 1_000, 10_000_000)?;
+        check("read_lease in µs", micros(self.read_lease), 1_000, micros(READ_LEASE_MAX))?;
         check("commit_notice in µs", micros(self.commit_notice), 0, 1_000_000)?;
         check("probe_after in µs", micros(self.probe_after), 1_000, 60_000_000)?;
         check("ask_again in µs", micros(self.ask_again), 1_000, 60_000_000)?;

@@ -18,7 +18,7 @@
 //! # Source
 //! The replication protocol, section 1.1 (Vertical Paxos II, Lamport, Malkhi and Zhou 2009, section 4, with activation).
 
-use crate::config::{GroupConfig, Member};
+use crate::config::{GroupConfig, MEMBERS_MAX, Member};
 use crate::ids::{Epoch, NodeId, ReplicaId};
 use crate::planted;
 
@@ -112,7 +112,8 @@ pub enum ChangeError {
         /// Who asked.
         caller: ReplicaId,
     },
-    /// The new leader is none of the new members, or the write quorum does not fit their number.
+    /// The new leader is none of the new members, there are more than [`MEMBERS_MAX`], or the write quorum does not fit their
+    /// number.
     #[error("{members} members, a write quorum of {write_quorum} and leader {leader} make no configuration")]
     Invalid {
         /// How many members.
@@ -228,7 +229,8 @@ impl Record {
         members.sort_unstable_by_key(|member| member.node);
         let is_led = members.iter().any(|member| member.node == leader);
         let is_unique = members.windows(2).all(|pair| pair[0].node != pair[1].node);
-        if !is_led || !is_unique || !(1..=members.len()).contains(&write_quorum) {
+        let is_countable = members.len() <= MEMBERS_MAX && (1..=members.len()).contains(&write_quorum);
+        if !is_led || !is_unique || !is_countable {
             return Err(ChangeError::Invalid { members: members.len(), write_quorum, leader });
         }
         let epoch = match &self.pending {
@@ -318,6 +320,9 @@ mod tests {
         assert_eq!(error.to_string(), "2 members, a write quorum of 2 and leader 4 make no configuration");
         assert!(record.take_over(NodeId(1), vec![member(1), member(1)], 1).is_err());
         assert!(record.take_over(NodeId(1), vec![member(1), member(2)], 3).is_err());
+        let crowd = |count| (1..=count).map(member).collect::<Vec<_>>();
+        assert!(record.take_over(NodeId(1), crowd(16), 8).is_err(), "more members than replicas can count");
         assert_eq!(record.pending(), None);
+        assert!(record.take_over(NodeId(1), crowd(15), 8).is_ok());
     }
 }

@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use quorate_engine::config::READ_LEASE_MAX;
 use quorate_engine::entry::{Entries, EntryKind};
 use quorate_engine::ids::{CpuId, EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId};
 use quorate_engine::machine::answer::Answer;
@@ -135,10 +136,10 @@ impl Announced {
             Kind::Ack => Body::Message(Message::Ack(raw.ack()?)),
             Kind::Refused => Body::Message(Message::Refused(raw.refused()?)),
             Kind::Mismatch => Body::Message(Message::Mismatch(raw.mismatch()?)),
-            Kind::Chunk => Body::Message(Message::Chunk(raw.chunk()?)),
+            Kind::Chunk => Body::Message(Message::Chunk(raw.chunk(about.epoch)?)),
             Kind::ChunkAck => Body::Message(Message::ChunkAck(raw.chunk_ack()?)),
             Kind::Seal => Body::Message(raw.nothing(Message::Seal)?),
-            Kind::Sealed => Body::Message(Message::Sealed(raw.sealed()?)),
+            Kind::Sealed => Body::Message(Message::Sealed(raw.sealed(about.epoch)?)),
             Kind::Fetch => Body::Message(Message::Fetch { after: raw.fetch()? }),
             Kind::Fetched => Body::Message(Message::Fetched(raw.fetched(about.epoch)?)),
             Kind::Unfetchable => Body::Message(raw.nothing(Message::Unfetchable)?),
@@ -306,15 +307,15 @@ impl<'a> Raw<'a> {
         Ok(Mismatch { stream: StreamId(head.stream.to_native()), hint: self.index(head.hint.to_native())? })
     }
 
-    fn chunk(self) -> Result<Chunk<'a>, DecodeError> {
+    fn chunk(self, epoch: Epoch) -> Result<Chunk<'a>, DecodeError> {
         let (head, body) = self.split::<ArchivedChunkHead>()?;
         self.zero(&head.zero)?;
         let chunk = Chunk {
             stream: StreamId(head.stream.to_native()),
             sequence: head.sequence.to_native(),
             is_last: head.is_last,
-            base: self.entry_id(head.base_epoch.to_native(), head.base_index.to_native())?,
-            at: self.entry_id(head.at_epoch.to_native(), head.at_index.to_native())?,
+            base: self.held(epoch, head.base_epoch.to_native(), head.base_index.to_native())?,
+            at: self.held(epoch, head.at_epoch.to_native(), head.at_index.to_native())?,
             time: self.time(head.time.to_native())?,
             body,
         };
@@ -323,6 +324,9 @@ impl<'a> Raw<'a> {
         }
         if chunk.at.index < chunk.base.index {
             return Err(self.field("the index of the state", chunk.at.index.0));
+        }
+        if chunk.at.epoch < chunk.base.epoch {
+            return Err(self.field("the epoch of the state", chunk.at.epoch.0));
         }
         Ok(chunk)
     }
@@ -356,14 +360,19 @@ impl<'a> Raw<'a> {
         }
     }
 
-    fn sealed(self) -> Result<Sealed, DecodeError> {
+    fn sealed(self, epoch: Epoch) -> Result<Sealed, DecodeError> {
         let head = self.only::<ArchivedSealedHead>()?;
-        let tail = self.entry_id(head.tail_epoch.to_native(), head.tail_index.to_native())?;
+        let tail = self.held(epoch, head.tail_epoch.to_native(), head.tail_index.to_native())?;
         let commit = self.index(head.commit.to_native())?;
         if commit > tail.index {
             return Err(self.field("the commit index", commit.0));
         }
-        Ok(Sealed { tail, commit, grant_left: Duration::from_nanos(head.grant_left_ns.to_native()) })
+        let grant_left = Duration::from_nanos(head.grant_left_ns.to_native());
+        if grant_left > READ_LEASE_MAX {
+            // A candidate waits for it: this one would have it wait for longer than any lease lasts.
+            return Err(self.field("what is left of a lease", head.grant_left_ns.to_native()));
+        }
+        Ok(Sealed { tail, commit, grant_left })
     }
 
     fn fetch(self) -> Result<LogIndex, DecodeError> {
@@ -375,6 +384,12 @@ impl<'a> Raw<'a> {
         let prev = self.entry_id(head.prev_epoch.to_native(), head.prev_index.to_native())?;
         check_entries(prev, epoch, entries)?;
         Ok(Fetched { prev, entries })
+    }
+
+    /// As [`Raw::entry_id`], of an entry that is held by whoever sends a message of `epoch`: nobody holds what was born later.
+    fn held(self, epoch: Epoch, born: u64, index: u64) -> Result<EntryId, DecodeError> {
+        let id = self.entry_id(born, index)?;
+        if id.epoch > epoch { Err(self.field("the epoch of an entry", born)) } else { Ok(id) }
     }
 
     /// Checks that an entry is named whole, or is the place before the first one.

@@ -1,12 +1,17 @@
 //! Properties of the wire format: what goes in comes out, whatever the cuts; what is broken is refused.
 
+use std::time::Duration;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
+use quorate_engine::config::READ_LEASE_MAX;
 use quorate_engine::entry::{EntryError, EntryHeader, EntryKind, padded_len};
 use quorate_engine::ids::{EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
 use quorate_engine::machine::answer::AnswerSink;
 use quorate_engine::machine::command::{Command, Flags, Op, push_item};
-use quorate_engine::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Message, Mismatch, Refused, StreamId};
+use quorate_engine::message::{
+    Ack, Append, Chunk, ChunkAck, ChunkProgress, Message, Mismatch, Refused, Sealed, StreamId,
+};
 use quorate_engine::slots::slot_of;
 use quorate_engine::time::{Instant, LogTime};
 
@@ -408,6 +413,41 @@ fn a_key_in_another_slot_than_its_entry_is_refused() {
             DecodeError::Field { kind: Kind::Append, field: "the slot of an entry", value: u64::from(slot.0) };
         assert_eq!(outcome, if is_right { Ok(()) } else { Err(refusal) }, "{command:?}");
     }
+}
+
+fn decoded(epoch: u64, message: &Message<'_>) -> Result<(), DecodeError> {
+    let mut bytes = Vec::new();
+    encode_message(&mut bytes, About { group: GroupId(1), epoch: Epoch(epoch) }, message);
+    decode(&bytes, Stage::Peer, &BodyLimits::DEFAULT).map(|_| ())
+}
+
+#[test]
+fn no_entry_is_named_that_was_born_after_what_is_said_about_it() {
+    let id = |epoch, index| EntryId { epoch: Epoch(epoch), index: LogIndex(index) };
+    let stream = StreamId(1);
+    let chunk =
+        |base, at| Message::Chunk(Chunk { stream, sequence: 0, is_last: true, base, at, time: LogTime(1), body: &[] });
+    let sealed = |tail| Message::Sealed(Sealed { tail, commit: LogIndex(1), grant_left: Duration::ZERO });
+    assert_eq!(decoded(7, &chunk(id(6, 9), id(7, 10))), Ok(()));
+    assert_eq!(decoded(7, &sealed(id(7, 10))), Ok(()));
+    for (kind, message) in [
+        (Kind::Chunk, chunk(id(8, 9), id(7, 10))),
+        (Kind::Chunk, chunk(id(7, 9), id(8, 10))),
+        (Kind::Sealed, sealed(id(8, 10))),
+    ] {
+        let refusal = DecodeError::Field { kind, field: "the epoch of an entry", value: 8 };
+        assert_eq!(decoded(7, &message), Err(refusal), "{message:?}");
+    }
+    // Nor does the state of a snapshot lie before its base.
+    assert!(decoded(7, &chunk(id(7, 9), id(6, 10))).is_err());
+}
+
+#[test]
+fn a_lease_that_nobody_can_have_granted_is_refused() {
+    let sealed = |grant_left| Message::Sealed(Sealed { tail: EntryId::START, commit: LogIndex(0), grant_left });
+    assert_eq!(decoded(7, &sealed(READ_LEASE_MAX)), Ok(()));
+    let outcome = decoded(7, &sealed(READ_LEASE_MAX + Duration::from_nanos(1)));
+    assert!(matches!(outcome, Err(DecodeError::Field { kind: Kind::Sealed, .. })), "{outcome:?}");
 }
 
 #[test]
