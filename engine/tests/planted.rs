@@ -9,24 +9,24 @@ use quorate_engine::testing::sim::{Mode, run};
 
 /// Bugs, and the first seed from 1 on that finds each of them.
 const FOUND: [(u32, u64); 14] = [
-    (1, 570),
-    (3, 26),
-    (4, 26),
-    (5, 296),
+    (1, 37),
+    (3, 3),
+    (4, 42),
+    (5, 134),
     (6, 2),
-    (7, 2),
+    (7, 3),
     (8, 4),
     (10, 1),
-    (11, 1),
+    (11, 2),
     (13, 4),
-    (14, 825),
-    (15, 7),
-    (17, 1_814),
-    (20, 4),
+    (15, 2),
+    (16, 261),
+    (17, 325),
+    (20, 9),
 ];
 
-/// Planted, and not found by the first 3,000 seeds.
-const HIDDEN: [u32; 2] = [2, 16];
+/// Planted, and not found by as many seeds as there was time for: some hundreds.
+const HIDDEN: [u32; 2] = [2, 14];
 
 #[test]
 fn each_planted_bug_is_found_by_its_seed_and_nothing_else_is() {

@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use super::plan::MS;
-use super::{Event, Fault, Sim};
+use super::{Event, Sim};
 use crate::config::{GroupConfig, Member};
 use crate::control::detector::{Detector, Heartbeat};
 use crate::control::planner::Planner;
@@ -190,20 +190,22 @@ impl Sim {
         self.groups().for_each(|group| self.tell_group(group));
     }
 
-    /// Deposes a leader, or places a group elsewhere, for no reason.
-    pub(super) fn meddle(&mut self, fault: Fault) {
-        let group = GroupId(self.rng.u32(..self.plan.partitions));
-        let Some(core) = &mut self.core else { return };
+    /// Deposes a leader for no reason.
+    pub(super) fn depose(&mut self, group: GroupId) {
+        let Some(core) = self.core.as_ref().filter(|_| !self.is_healed) else { return };
         let Some(record) = core.state.group(group) else { return };
-        let (active, version) = (record.active().clone(), record.version());
-        if fault == Fault::Depose {
-            let candidate = self.rng.choice(active.members.clone()).expect("there are members");
-            let GroupConfig { members, write_quorum, .. } = active;
-            let (kind, leader) = (ChangeKind::Takeover, candidate.node);
-            let planned = Planned { group, version, kind, leader, members, write_quorum };
-            return self.decide(&Command::Change(vec![planned]));
-        }
-        // One node more, or one less.
+        let version = record.version();
+        let GroupConfig { members, write_quorum, .. } = record.active().clone();
+        let candidate = self.rng.choice(members.clone()).expect("there are members");
+        let (kind, leader) = (ChangeKind::Takeover, candidate.node);
+        let planned = Planned { group, version, kind, leader, members, write_quorum };
+        self.decide(&Command::Change(vec![planned]));
+    }
+
+    /// Places a group elsewhere for no reason: on one node more, or one less.
+    pub(super) fn place_elsewhere(&mut self) {
+        let group = GroupId(self.rng.u32(..self.plan.partitions));
+        let Some(core) = self.core.as_ref().filter(|core| core.state.group(group).is_some()) else { return };
         let mut nodes = core.state.nodes_of(group).to_vec();
         let others: Vec<NodeId> = self.nodes.keys().copied().filter(|node| !nodes.contains(node)).collect();
         match self.rng.choice(others).filter(|_| self.rng.bool()) {

@@ -3,7 +3,7 @@
 use super::node::{Inbound, Node};
 use super::plan::MS;
 use super::{End, Event, Sim};
-use crate::ids::NodeId;
+use crate::ids::{GroupId, NodeId};
 
 /// The classes of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,13 +77,21 @@ impl Sim {
                 }
                 let node = self.nodes.get_mut(&id).expect("a node of the plan");
                 node.paused_until = node.paused_until.max(self.now + length);
+                if self.rng.bool() {
+                    // What arrives until then waits for it, and it hears of nothing that happens later.
+                    let at = self.now + self.rng.u64(..4 * MS);
+                    self.schedule(at, Event::Isolate { node: id, until: self.now + 2 * length });
+                }
             }
             Fault::Crash => self.crash(id, length),
             Fault::Split => self.split(length),
-            Fault::Depose => self.meddle(fault),
+            Fault::Depose => {
+                let group = GroupId(self.rng.u32(..self.plan.partitions));
+                self.depose(group);
+            }
             Fault::Change => {
                 self.note("a member was dropped");
-                self.meddle(fault);
+                self.place_elsewhere();
             }
             Fault::Outage => {
                 if let Some(core) = &mut self.core {
@@ -100,6 +108,34 @@ impl Sim {
             }
         }
         self.schedule_fault(fault);
+    }
+
+    /// A node hears nobody, and nobody hears it.
+    pub(super) fn isolate(&mut self, id: NodeId, until: u64) {
+        if self.is_healed {
+            return;
+        }
+        for other in self.other_nodes(id) {
+            self.links.cut(id, other, until);
+            self.links.cut(other, id, until);
+            if self.plan.network.is_ordered {
+                self.end_connection(id, other);
+            }
+        }
+        if let Some(core) = &mut self.core {
+            core.cut_off(id, until, false);
+        }
+    }
+
+    /// Deposes the leader that has begun to send a snapshot, before that is installed.
+    pub(super) fn disturb_snapshot(&mut self, group: GroupId) {
+        let is_chaos = self.plan.faults.deposals.is_some() && self.now < self.plan.chaos_ns;
+        if is_chaos && self.now >= self.undisturbed_until {
+            // Whoever leads next begins it anew: without a pause, nothing would ever be done but taking over.
+            self.undisturbed_until = self.now + 200 * MS;
+            let at = self.now + self.rng.u64(..20 * MS);
+            self.schedule(at, Event::Depose(group));
+        }
     }
 
     fn split(&mut self, length: u64) {

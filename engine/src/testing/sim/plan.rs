@@ -84,7 +84,8 @@ impl Plan {
             write_quorum: usize::from(write_quorum),
             partitions: rng.u32(1..=4).min(u32::from(SLOT_COUNT)),
             clients: rng.usize(1..=8),
-            keys: rng.u32(1..=6),
+            // Few, so that clients get in each other's way; many, so that a snapshot takes long.
+            keys: if rng.u8(..4) == 0 { rng.u32(20..=60) } else { rng.u32(1..=6) },
             config: config(&mut rng),
             network: Network::of(&mut rng),
             faults: Faults::of(&mut rng, chaos_ns),
@@ -112,7 +113,7 @@ fn clock(rng: &mut Rng) -> (i64, u64) {
 
 /// Draws limits so small that every ring wraps and every queue fills.
 fn config(rng: &mut Rng) -> Config {
-    let segment_bytes = 1024 << rng.u8(..2);
+    let segment_bytes = 512 << rng.u8(..3);
     let read_lease = Duration::from_millis(rng.u64(10..200));
     Config {
         log_bytes: segment_bytes * rng.usize(16..=64),
