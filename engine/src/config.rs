@@ -3,6 +3,8 @@
 
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{Epoch, GroupId, Incarnation, NodeId, ReplicaId};
 use crate::slots::{SlotMap, SlotRange};
 use crate::sync::pool::PoolSize;
@@ -187,7 +189,8 @@ impl Settings {
 }
 
 /// Who holds a group, in one epoch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "GroupParts")]
 pub struct GroupConfig {
     /// Which group.
     pub group: GroupId,
@@ -204,7 +207,7 @@ pub struct GroupConfig {
 }
 
 /// One member of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// Which node.
     pub node: NodeId,
@@ -261,6 +264,31 @@ impl GroupConfig {
     #[must_use]
     pub fn incarnation_of(&self, node: NodeId) -> Option<Incarnation> {
         self.members.iter().find(|member| member.node == node)?.incarnation
+    }
+}
+
+/// A configuration as it is read, from a wire or a file.
+#[derive(Deserialize)]
+struct GroupParts {
+    group: GroupId,
+    slots: SlotRange,
+    epoch: Epoch,
+    leader: NodeId,
+    members: Vec<Member>,
+    write_quorum: usize,
+}
+
+impl TryFrom<GroupParts> for GroupConfig {
+    type Error = &'static str;
+
+    fn try_from(parts: GroupParts) -> Result<Self, Self::Error> {
+        let GroupParts { group, slots, epoch, leader, members, write_quorum } = parts;
+        let is_ascending = members.is_sorted_by(|one, two| one.node < two.node);
+        let is_led = members.iter().any(|member| member.node == leader);
+        if !is_ascending || !is_led || !(1..=members.len().min(MEMBERS_MAX)).contains(&write_quorum) {
+            return Err("members, leader and write quorum make no configuration");
+        }
+        Ok(Self { group, slots, epoch, leader, members, write_quorum })
     }
 }
 

@@ -3,6 +3,7 @@
 //! Replicas agree on entries by counting acknowledgements, and on who may count by asking here. What the core keeps for a
 //! group is a [`record::Record`]; what it tells the nodes is [`record::News`].
 
+pub mod core;
 pub mod detector;
 pub mod planner;
 pub mod record;

@@ -12,6 +12,8 @@
 //! CRC16/XMODEM (polynomial 0x1021, initial value 0): check value of "123456789" is 0x31C3. The rule for tags is that of
 //! the Redis Cluster specification, "Hash tags": the bytes between the first `{` and the first `}` behind it, if any.
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{GroupId, PartitionId, Slot};
 
 /// How many slots there are, for ever.
@@ -104,7 +106,8 @@ pub fn slot_of(key: &[u8]) -> Slot {
 }
 
 /// A contiguous range of slots, both ends inclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "(Slot, Slot)", into = "(Slot, Slot)")]
 pub struct SlotRange {
     /// The first slot.
     pub first: Slot,
@@ -132,6 +135,21 @@ impl SlotRange {
     }
 }
 
+impl TryFrom<(Slot, Slot)> for SlotRange {
+    type Error = &'static str;
+
+    fn try_from((first, last): (Slot, Slot)) -> Result<Self, Self::Error> {
+        let is_valid = first <= last && last.0 < SLOT_COUNT;
+        is_valid.then_some(Self { first, last }).ok_or("no range of slots")
+    }
+}
+
+impl From<SlotRange> for (Slot, Slot) {
+    fn from(SlotRange { first, last }: SlotRange) -> Self {
+        (first, last)
+    }
+}
+
 /// The map from slots to partitions and groups of one cluster.
 ///
 /// ```
@@ -141,7 +159,8 @@ impl SlotRange {
 /// assert_eq!(slot_of(b"{user1000}.following"), slot_of(b"{user1000}.followers"));
 /// assert_eq!(map.group_of(slot_of(b"px:ACME")), map.group_of(slot_of(b"{px:ACME}:bid")));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
 pub struct SlotMap {
     partition_count: u32,
 }
@@ -190,6 +209,20 @@ impl SlotMap {
             u16::try_from(slot).expect("at most 16384 by the bound of `new`")
         };
         SlotRange { first: Slot(start(group.0)), last: Slot(start(group.0 + 1) - 1) }
+    }
+}
+
+impl TryFrom<u32> for SlotMap {
+    type Error = &'static str;
+
+    fn try_from(partition_count: u32) -> Result<Self, Self::Error> {
+        Self::new(partition_count).ok_or("no number of partitions")
+    }
+}
+
+impl From<SlotMap> for u32 {
+    fn from(map: SlotMap) -> Self {
+        map.partition_count
     }
 }
 

@@ -5,3 +5,4 @@ pub mod history;
 pub mod log_model;
 mod parcel;
 pub mod sim;
+pub mod store;

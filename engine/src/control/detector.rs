@@ -15,11 +15,13 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{GroupId, Incarnation, NodeId, ReplicaId};
 use crate::time::Instant;
 
 /// What a node says once an interval.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// Who says it.
     pub from: ReplicaId,
@@ -88,6 +90,12 @@ impl Detector {
     /// Returns the nodes that were not heard for the suspicion time, whatever others say.
     pub fn silent(&self, now: Instant) -> impl Iterator<Item = NodeId> {
         self.nodes.iter().filter(move |(_, heard)| self.is_late(heard.at, now)).map(|(node, _)| *node)
+    }
+
+    /// Whether a node was heard within the suspicion time.
+    #[must_use]
+    pub fn is_heard(&self, node: NodeId, now: Instant) -> bool {
+        self.nodes.get(&node).is_some_and(|heard| !self.is_late(heard.at, now))
     }
 
     /// Whether a run is to be taken for dead, or stuck.

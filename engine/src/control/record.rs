@@ -18,12 +18,15 @@
 //! # Source
 //! The replication protocol, section 1.1 (Vertical Paxos II, Lamport, Malkhi and Zhou 2009, section 4, with activation).
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{GroupConfig, MEMBERS_MAX, Member};
-use crate::ids::{Epoch, NodeId, ReplicaId};
+use crate::ids::{Epoch, GroupId, NodeId, ReplicaId};
 use crate::planted;
+use crate::slots::SlotRange;
 
 /// See the module.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     active: GroupConfig,
     pending: Option<Change>,
@@ -35,7 +38,7 @@ pub struct Record {
 }
 
 /// A configuration that may become active, and what has to be done for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// What would be active.
     pub config: GroupConfig,
@@ -44,7 +47,7 @@ pub struct Change {
 }
 
 /// How the leader of a change comes by a log that holds everything committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChangeKind {
     /// It seals members of the active configuration and adopts the best of their logs.
     Takeover,
@@ -53,7 +56,7 @@ pub enum ChangeKind {
 }
 
 /// What the core tells the nodes about a group. Of two, the one with the greater version counts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct News {
     /// Grows with every change of the record.
     pub version: u64,
@@ -66,7 +69,7 @@ pub struct News {
 }
 
 /// What the leader of a group, or who is to become it, asks of the core. It asks again until [`News`] answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
     /// Enough members hold the log: activate the change to this epoch.
     Activate {
@@ -219,6 +222,16 @@ impl Record {
         self.active.epoch == epoch
     }
 
+    /// Whether the parts of a record that was read fit together: it is that of the group, and R1 holds.
+    pub(super) fn is_sound(&self, group: GroupId, slots: SlotRange) -> bool {
+        let is_of_group = |config: &GroupConfig| (config.group, config.slots) == (group, slots);
+        let follows = |change: &Change| {
+            let epoch = change.config.epoch;
+            is_of_group(&change.config) && self.active.epoch < epoch && epoch < self.next
+        };
+        is_of_group(&self.active) && self.active.epoch < self.next && self.pending.as_ref().is_none_or(follows)
+    }
+
     fn begin(
         &mut self,
         kind: ChangeKind,
@@ -250,7 +263,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{GroupId, Incarnation};
+    use crate::ids::Incarnation;
     use crate::slots::SlotMap;
 
     fn member(node: u16) -> Member {

@@ -14,7 +14,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{GroupConfig, Member};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{GroupConfig, MEMBERS_MAX, Member};
 use crate::control::record::{ChangeKind, News, Record};
 use crate::ids::{Epoch, GroupId, Incarnation, NodeId, ReplicaId};
 use crate::planted;
@@ -22,7 +24,8 @@ use crate::replication::quorum::seal_quorum;
 use crate::slots::SlotMap;
 
 /// What is fixed when the cluster is created.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "BirthParts")]
 pub struct Birth {
     /// How slots are divided among groups.
     pub slots: SlotMap,
@@ -35,7 +38,8 @@ pub struct Birth {
 }
 
 /// See the module.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "StateParts")]
 pub struct State {
     birth: Birth,
     nodes: BTreeMap<NodeId, Registered>,
@@ -45,14 +49,14 @@ pub struct State {
 }
 
 /// The run of a node that registered last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Registered {
     incarnation: Incarnation,
     /// What it drew when it started: a registration that is repeated is the same one.
     nonce: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Group {
     record: Record,
     /// The nodes that shall hold it.
@@ -60,7 +64,7 @@ struct Group {
 }
 
 /// What can be agreed on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// A process has started.
     Register {
@@ -90,7 +94,7 @@ pub enum Command {
 }
 
 /// A change of one group, decided on one version of its record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Planned {
     /// The group.
     pub group: GroupId,
@@ -127,6 +131,15 @@ pub enum Hope {
     },
 }
 
+impl Birth {
+    /// Whether the numbers fit together: see [`Placement::new`](crate::config::Placement::new).
+    fn is_valid(&self) -> bool {
+        self.nodes.is_sorted_by(|one, two| one < two)
+            && (1..=self.nodes.len().min(MEMBERS_MAX)).contains(&self.replicas)
+            && (1..=self.replicas).contains(&self.write_quorum)
+    }
+}
+
 impl State {
     /// Creates the state of a new cluster.
     ///
@@ -134,9 +147,7 @@ impl State {
     /// If the numbers do not fit together: see [`Placement::new`](crate::config::Placement::new).
     #[must_use]
     pub fn new(birth: Birth) -> Self {
-        assert!(birth.nodes.is_sorted_by(|one, two| one < two), "each node once, ascending: {:?}", birth.nodes);
-        assert!((1..=birth.nodes.len()).contains(&birth.replicas), "{} replicas", birth.replicas);
-        assert!((1..=birth.replicas).contains(&birth.write_quorum), "a write quorum of {}", birth.write_quorum);
+        assert!(birth.is_valid(), "the numbers do not fit together: {birth:?}");
         Self { birth, nodes: BTreeMap::new(), last_incarnation: Incarnation(0), groups: Vec::new() }
     }
 
@@ -168,6 +179,18 @@ impl State {
     #[must_use]
     pub fn birth(&self) -> &Birth {
         &self.birth
+    }
+
+    /// Returns the run that a node registered as last, if it was with this nonce.
+    #[must_use]
+    pub fn registered(&self, node: NodeId, nonce: u64) -> Option<ReplicaId> {
+        let known = self.nodes.get(&node).filter(|known| known.nonce == nonce)?;
+        Some(ReplicaId { node, incarnation: known.incarnation })
+    }
+
+    /// Returns the run of each node that registered last.
+    pub fn runs(&self) -> impl Iterator<Item = ReplicaId> {
+        self.nodes.iter().map(|(node, known)| ReplicaId { node: *node, incarnation: known.incarnation })
     }
 
     /// Returns the run of a node that registered last.
@@ -220,8 +243,8 @@ impl State {
     // ---- commands ----
 
     fn register(&mut self, node: NodeId, nonce: u64) -> ReplicaId {
-        if let Some(known) = self.nodes.get(&node).filter(|known| known.nonce == nonce) {
-            return ReplicaId { node, incarnation: known.incarnation };
+        if let Some(known) = self.registered(node, nonce) {
+            return known;
         }
         let incarnation = if planted::is(6) && self.nodes.contains_key(&node) {
             self.nodes[&node].incarnation
@@ -289,6 +312,54 @@ impl State {
             });
             let learners = runs.filter(|run| !record.active().counts(*run)).collect();
             record.set_learners(learners);
+        }
+    }
+}
+
+/// A birth as it is read, from a wire or a file.
+#[derive(Deserialize)]
+struct BirthParts {
+    slots: SlotMap,
+    nodes: Vec<NodeId>,
+    replicas: usize,
+    write_quorum: usize,
+}
+
+impl TryFrom<BirthParts> for Birth {
+    type Error = &'static str;
+
+    fn try_from(parts: BirthParts) -> Result<Self, Self::Error> {
+        let BirthParts { slots, nodes, replicas, write_quorum } = parts;
+        let birth = Self { slots, nodes, replicas, write_quorum };
+        if birth.is_valid() { Ok(birth) } else { Err("nodes, replicas and write quorum do not fit together") }
+    }
+}
+
+/// A state as it is read, from a wire or a file.
+#[derive(Deserialize)]
+struct StateParts {
+    birth: Birth,
+    nodes: BTreeMap<NodeId, Registered>,
+    last_incarnation: Incarnation,
+    groups: Vec<Group>,
+}
+
+impl TryFrom<StateParts> for State {
+    type Error = &'static str;
+
+    fn try_from(parts: StateParts) -> Result<Self, Self::Error> {
+        let StateParts { birth, nodes, last_incarnation, groups } = parts;
+        let slots = birth.slots;
+        let is_formed = groups.len() == slots.group_count() as usize;
+        let mut records = (0..).map(GroupId).zip(&groups);
+        if nodes.values().any(|known| known.incarnation > last_incarnation) {
+            Err("a run is later than the last one")
+        } else if !is_formed && !groups.is_empty() {
+            Err("some groups are missing")
+        } else if !records.all(|(group, Group { record, .. })| record.is_sound(group, slots.slots_of(group))) {
+            Err("the record of a group does not fit together")
+        } else {
+            Ok(Self { birth, nodes, last_incarnation, groups })
         }
     }
 }

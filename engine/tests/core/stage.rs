@@ -1,0 +1,468 @@
+//! Core nodes, the processes of all nodes and the network between them, on one clock and from one seed.
+//!
+//! A process registers, says that it lives, brings every change that it is to lead over at once, and wants learners counted.
+//! Connections between nodes keep the order of what they carry; when one is cut, what is on its way is lost, and both ends
+//! are told when there is a new one. What one node says to several takes its time to each of them.
+//!
+//! After every step: core nodes that have applied equally much agree (`seen`), and nobody is told two things about the same
+//! version of a group (`told`), or two names for one process (`named`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use quorate_engine::control::core::{Core, CoreInput, CoreOutput, CoreSettings};
+use quorate_engine::control::detector::Heartbeat;
+use quorate_engine::control::record::{Ask, News};
+use quorate_engine::control::state::{Birth, Hope, State};
+use quorate_engine::ids::{GroupId, NodeId, ReplicaId};
+use quorate_engine::slots::SlotMap;
+use quorate_engine::testing::store::MemoryStore;
+use quorate_engine::time::Instant;
+
+pub(crate) const MS: u64 = 1_000_000;
+pub(crate) const SUSPICION_MS: u64 = 150;
+pub(crate) const GROUPS: u32 = 4;
+const BEAT_MS: u64 = 37;
+const ASK_MS: u64 = 20;
+const RETELL_MS: u64 = 100;
+
+/// See the module.
+pub(crate) struct Stage {
+    pub(crate) now: u64,
+    pub(crate) random: Random,
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    core_nodes: Vec<NodeId>,
+    birth: Birth,
+    /// Connections, by their ends, the smaller one first: which one it is, and whether it is up.
+    links: BTreeMap<(NodeId, NodeId), (u64, bool)>,
+    /// When the last message from one node to another arrives.
+    arrivals: BTreeMap<(NodeId, NodeId), u64>,
+    events: BTreeMap<(u64, u64), Event>,
+    event_count: u64,
+    seen: BTreeMap<usize, State>,
+    told: BTreeMap<(GroupId, u64), News>,
+    named: BTreeMap<ReplicaId, u64>,
+}
+
+pub(crate) struct Node {
+    pub(crate) core: Option<Core<MemoryStore>>,
+    pub(crate) store: MemoryStore,
+    /// Grows with each start; 0 while it is down.
+    nonce: u64,
+    pub(crate) run: Option<ReplicaId>,
+    pub(crate) news: BTreeMap<GroupId, News>,
+    turns: u64,
+    /// Its process says nothing, its core node goes on.
+    pub(crate) is_mute: bool,
+    /// It does nothing at all before then.
+    pub(crate) paused_until: u64,
+}
+
+enum Event {
+    /// The alarm of a core node, for this start of it.
+    Alarm(NodeId, u64),
+    Beat(NodeId, u64),
+    Ask(NodeId, u64),
+    /// What a connection carries, and which one that is.
+    Carried(NodeId, NodeId, u64, Carried),
+}
+
+enum Carried {
+    Input(CoreInput),
+    News(GroupId, News),
+    Registered(ReplicaId, u64),
+}
+
+impl Stage {
+    /// Starts `node_count` nodes, of which the first `core_count` are core nodes.
+    pub(crate) fn start(core_count: u16, node_count: u16, seed: u64) -> Self {
+        let mut stage = Self::dark(core_count, node_count, seed);
+        (1..=node_count).for_each(|node| stage.boot(NodeId(node)));
+        stage
+    }
+
+    /// Like [`Self::start`], but nothing runs yet.
+    pub(crate) fn dark(core_count: u16, node_count: u16, seed: u64) -> Self {
+        let all: Vec<NodeId> = (1..=node_count).map(NodeId).collect();
+        let slots = SlotMap::new(GROUPS).expect("in range");
+        let (replicas, write_quorum) = (all.len().min(3), all.len().min(3) / 2 + 1);
+        let node = |node: &NodeId| {
+            let node_state = Node {
+                core: None,
+                store: MemoryStore::default(),
+                nonce: 0,
+                run: None,
+                news: BTreeMap::new(),
+                turns: 0,
+                is_mute: false,
+                paused_until: 0,
+            };
+            (*node, node_state)
+        };
+        Self {
+            now: 0,
+            random: Random(seed),
+            nodes: all.iter().map(node).collect(),
+            core_nodes: all[..usize::from(core_count)].to_vec(),
+            birth: Birth { slots, nodes: all, replicas, write_quorum },
+            links: BTreeMap::new(),
+            arrivals: BTreeMap::new(),
+            events: BTreeMap::new(),
+            event_count: 0,
+            seen: BTreeMap::new(),
+            told: BTreeMap::new(),
+            named: BTreeMap::new(),
+        }
+    }
+
+    // ---- faults ----
+
+    /// A node starts, a core node with what its store holds.
+    pub(crate) fn boot(&mut self, node: NodeId) {
+        self.event_count += 1;
+        let nonce = self.event_count;
+        let is_core = self.core_nodes.contains(&node);
+        let suspicion = Duration::from_millis(SUSPICION_MS);
+        let settings = CoreSettings::new(node, self.core_nodes.clone(), self.birth.clone(), suspicion);
+        let now = Instant(self.now);
+        let place = self.place(node);
+        place.core = is_core.then(|| Core::new(settings, place.store.clone(), now));
+        (place.nonce, place.run, place.is_mute) = (nonce, None, false);
+        place.news.clear();
+        self.schedule(0, Event::Beat(node, nonce));
+        self.schedule(0, Event::Ask(node, nonce));
+        self.after(node);
+        if is_core {
+            self.schedule(0, Event::Alarm(node, nonce));
+        }
+        for other in self.others(node) {
+            if self.nodes[&other].nonce != 0 {
+                self.connect(node, other);
+            }
+        }
+    }
+
+    /// A node fails; its store stays.
+    pub(crate) fn crash(&mut self, node: NodeId) {
+        let place = self.place(node);
+        place.store.crash();
+        (place.core, place.nonce, place.run) = (None, 0, None);
+        self.others(node).into_iter().for_each(|other| self.cut(node, other));
+    }
+
+    /// The connection of two nodes ends.
+    pub(crate) fn cut(&mut self, one: NodeId, other: NodeId) {
+        let link = self.links.entry(ends(one, other)).or_default();
+        *link = (link.0 + 1, false);
+    }
+
+    /// Two nodes are connected anew, if both are up.
+    pub(crate) fn connect(&mut self, one: NodeId, other: NodeId) {
+        if self.nodes[&one].nonce == 0 || self.nodes[&other].nonce == 0 {
+            return;
+        }
+        let link = self.links.entry(ends(one, other)).or_default();
+        *link = (link.0 + 1, true);
+        for (node, peer) in [(one, other), (other, one)] {
+            if self.core_nodes.contains(&peer) {
+                self.tell(node, CoreInput::Connected(peer));
+            }
+        }
+    }
+
+    pub(crate) fn isolate(&mut self, node: NodeId) {
+        self.others(node).into_iter().for_each(|other| self.cut(node, other));
+    }
+
+    /// All nodes are up and connected; those that are paused still, in a while.
+    pub(crate) fn heal(&mut self) {
+        let all: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for node in &all {
+            let place = self.place(*node);
+            place.is_mute = false;
+            if place.nonce == 0 {
+                self.boot(*node);
+            }
+        }
+        for (one, other) in all.iter().flat_map(|one| all.iter().map(move |other| (*one, *other))) {
+            if one < other && !self.links.get(&(one, other)).is_some_and(|link| link.1) {
+                self.connect(one, other);
+            }
+        }
+    }
+
+    /// Tells a core node something, at once.
+    pub(crate) fn tell(&mut self, node: NodeId, input: CoreInput) {
+        let now = Instant(self.now);
+        if let Some(core) = self.nodes.get_mut(&node).and_then(|node| node.core.as_mut()) {
+            core.handle(now, input);
+        }
+        self.after(node);
+    }
+
+    // ---- time ----
+
+    pub(crate) fn run_for(&mut self, ms: u64) {
+        let end = self.now + ms * MS;
+        while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= end) {
+            let ((at, _), event) = entry.remove_entry();
+            self.now = self.now.max(at);
+            self.happen(event);
+        }
+        self.now = end;
+    }
+
+    /// Runs until something holds; fails if it takes longer than ten seconds.
+    pub(crate) fn run_until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        for _ in 0..2_000 {
+            if is_so(self) {
+                return;
+            }
+            self.run_for(5);
+        }
+        panic!("never {what}: {:?}", self.cores().collect::<Vec<_>>());
+    }
+
+    fn schedule(&mut self, after_ns: u64, event: Event) {
+        self.event_count += 1;
+        self.events.insert((self.now + after_ns, self.event_count), event);
+    }
+
+    fn happen(&mut self, event: Event) {
+        let (node, start) = match &event {
+            Event::Alarm(node, start) | Event::Beat(node, start) | Event::Ask(node, start) => (*node, Some(*start)),
+            Event::Carried(_, node, ..) => (*node, None),
+        };
+        let place = &self.nodes[&node];
+        if place.nonce == 0 || start.is_some_and(|start| start != place.nonce) {
+            return;
+        }
+        if place.paused_until > self.now {
+            // In the order in which they come up.
+            return self.schedule(place.paused_until - self.now, event);
+        }
+        match event {
+            Event::Alarm(node, start) => {
+                let now = Instant(self.now);
+                let core = self.place(node).core.as_mut().expect("a core node has alarms");
+                core.on_alarm(now);
+                let wake_at = core.wake_at().0;
+                self.schedule(wake_at.saturating_sub(self.now).max(1), Event::Alarm(node, start));
+                self.after(node);
+            }
+            Event::Beat(node, start) => {
+                self.schedule(BEAT_MS * MS, Event::Beat(node, start));
+                self.beat(node);
+            }
+            Event::Ask(node, start) => {
+                self.schedule(ASK_MS * MS, Event::Ask(node, start));
+                self.ask(node);
+                if (self.now / (ASK_MS * MS)).is_multiple_of(RETELL_MS / ASK_MS) {
+                    self.retell(node);
+                }
+            }
+            Event::Carried(from, node, link, carried) => {
+                if from != node && self.links[&ends(from, node)] != (link, true) {
+                    return;
+                }
+                match carried {
+                    Carried::Input(input) => self.tell(node, input),
+                    Carried::News(group, news) => self.hear(node, group, news),
+                    Carried::Registered(run, nonce) => {
+                        let place = self.place(node);
+                        if place.nonce == nonce {
+                            place.run = Some(run);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    // ---- what processes do ----
+
+    fn beat(&mut self, node: NodeId) {
+        let now = Instant(self.now);
+        let place = self.place(node);
+        place.turns += 1;
+        let Some(from) = place.run.filter(|_| !place.is_mute) else { return };
+        let silent = place.core.as_ref().map(|core| core.silent(now)).unwrap_or_default();
+        let heartbeat = Heartbeat { from, turns: vec![place.turns], without_quorum: Vec::new(), silent };
+        self.say(node, &CoreInput::Heartbeat(heartbeat));
+    }
+
+    fn ask(&mut self, node: NodeId) {
+        let place = &self.nodes[&node];
+        let nonce = place.nonce;
+        let Some(from) = place.run.filter(|_| !place.is_mute) else {
+            if !place.is_mute {
+                self.say(node, &CoreInput::Register { node, nonce });
+            }
+            return;
+        };
+        let wants = |(group, news): (&GroupId, &News)| {
+            let ask = match &news.pending {
+                Some(change) if change.config.leader_replica() == Some(from) => {
+                    Ask::Activate { epoch: change.config.epoch }
+                }
+                None if news.active.leader_replica() == Some(from) => {
+                    Ask::Promote { epoch: news.active.epoch, learner: *news.learners.first()? }
+                }
+                Some(_) | None => return None,
+            };
+            Some(CoreInput::Ask { from, group: *group, ask })
+        };
+        let asks: Vec<CoreInput> = place.news.iter().filter_map(wants).collect();
+        asks.iter().for_each(|ask| self.say(node, ask));
+    }
+
+    fn hear(&mut self, node: NodeId, group: GroupId, news: News) {
+        let known = &mut self.place(node).news;
+        if known.get(&group).is_none_or(|known| known.version < news.version) {
+            known.insert(group, news);
+        }
+    }
+
+    /// What a process says goes to all core nodes.
+    fn say(&mut self, node: NodeId, input: &CoreInput) {
+        for core_node in self.core_nodes.clone() {
+            self.carry(node, core_node, Carried::Input(input.clone()));
+        }
+    }
+
+    /// Who is connected anew is told what there is to know; here, everybody is now and then.
+    fn retell(&mut self, node: NodeId) {
+        let Some(state) = self.nodes[&node].core.as_ref().and_then(Core::state) else { return };
+        let news: Vec<News> = state.groups().map(|record| record.news()).collect();
+        for news in news {
+            self.publish(node, news.active.group, &news);
+        }
+    }
+
+    fn publish(&mut self, node: NodeId, group: GroupId, news: &News) {
+        let before = self.told.entry((group, news.version)).or_insert_with(|| news.clone());
+        assert_eq!(before, news, "node {node} says something else at {} ms", self.now / MS);
+        for other in self.nodes.keys().copied().collect::<Vec<_>>() {
+            self.carry(node, other, Carried::News(group, news.clone()));
+        }
+    }
+
+    // ---- the network ----
+
+    fn others(&self, node: NodeId) -> Vec<NodeId> {
+        self.nodes.keys().copied().filter(|other| *other != node).collect()
+    }
+
+    fn carry(&mut self, from: NodeId, to: NodeId, carried: Carried) {
+        let (link, is_up) = self.links.get(&ends(from, to)).copied().unwrap_or_default();
+        if from != to && !is_up {
+            return;
+        }
+        let delay = if from == to { 0 } else { 20_000 + self.random.below(1_000_000) };
+        let arrival = self.arrivals.entry((from, to)).or_default();
+        *arrival = (*arrival).max(self.now + delay);
+        let after = *arrival - self.now;
+        self.schedule(after, Event::Carried(from, to, link, carried));
+    }
+
+    /// Carries out what a core node wants done, and checks what it has come to.
+    fn after(&mut self, node: NodeId) {
+        let Some(core) = self.nodes.get_mut(&node).and_then(|node| node.core.as_mut()) else { return };
+        let outputs: Vec<CoreOutput> = core.drain_outputs().collect();
+        if let Some(state) = core.state() {
+            let before = self.seen.entry(core.applied()).or_insert_with(|| state.clone());
+            assert_eq!(before, state, "node {node} disagrees at {} ms", self.now / MS);
+        }
+        for output in outputs {
+            match output {
+                CoreOutput::Send { to, message } => {
+                    self.carry(node, to, Carried::Input(CoreInput::Message { from: node, message }));
+                }
+                CoreOutput::News { group, news } => self.publish(node, group, &news),
+                CoreOutput::Registered { run, nonce } => {
+                    assert_eq!(*self.named.entry(run).or_insert(nonce), nonce, "{run:?} is named twice");
+                    self.carry(node, run.node, Carried::Registered(run, nonce));
+                }
+            }
+        }
+    }
+
+    // ---- queries ----
+
+    pub(crate) fn place(&mut self, node: NodeId) -> &mut Node {
+        self.nodes.get_mut(&node).expect("there is such a node")
+    }
+
+    pub(crate) fn cores(&self) -> impl Iterator<Item = &Core<MemoryStore>> {
+        self.nodes.values().filter_map(|node| node.core.as_ref())
+    }
+
+    pub(crate) fn core(&self, node: NodeId) -> &Core<MemoryStore> {
+        self.nodes[&node].core.as_ref().expect("a core node that is up")
+    }
+
+    /// The core node that leads, if exactly one of these does.
+    pub(crate) fn leader_among(&self, nodes: &[NodeId]) -> Option<NodeId> {
+        let leads = |node: &&NodeId| self.nodes[node].core.as_ref().is_some_and(Core::is_leader);
+        let leaders: Vec<&NodeId> = nodes.iter().filter(leads).collect();
+        if let [leader] = leaders[..] { Some(*leader) } else { None }
+    }
+
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        self.leader_among(&self.core_nodes)
+    }
+
+    /// Whether the core is led, has named all processes that are up, and has nothing left to do for any group: all are held
+    /// by as many of them as shall, or lost with too many at once.
+    pub(crate) fn is_settled(&self) -> bool {
+        let Some(leader) = self.leader() else { return false };
+        let Some(state) = self.core(leader).state() else { return false };
+        let is_up = |run: ReplicaId| self.nodes[&run.node].run == Some(run) && state.is_current(run);
+        let is_alike = self.cores().all(|core| core.applied() == self.core(leader).applied());
+        let replicas = self.birth.replicas;
+        is_alike
+            && self.nodes.values().all(|node| node.nonce == 0 || node.run.is_some())
+            && state.groups().len() == GROUPS as usize
+            && state.groups().all(|record| {
+                let members = record.active().members.iter().filter_map(|member| member.replica());
+                let is_held = members.clone().all(is_up) && members.count() == replicas;
+                (record.pending().is_none() && is_held) || state.hope(record.active().group) != Hope::Some
+            })
+    }
+
+    /// Whether what was told about groups is known to all core nodes: nothing of it is forgotten.
+    pub(crate) fn check(&self) {
+        for core in self.cores() {
+            for (group, version) in self.told.keys() {
+                let record = core.state().and_then(|state| state.group(*group)).expect("a group that was told of");
+                assert!(record.version() >= *version, "{core:?} has forgotten version {version} of {group:?}");
+            }
+        }
+        let epochs: BTreeSet<(GroupId, u64)> =
+            self.told.values().map(|news| (news.active.group, news.active.epoch.0)).collect();
+        let leaders = self.told.values().map(|news| (news.active.group, news.active.epoch.0, news.active.leader));
+        assert_eq!(leaders.collect::<BTreeSet<_>>().len(), epochs.len(), "an epoch with two leaders");
+    }
+}
+
+fn ends(one: NodeId, other: NodeId) -> (NodeId, NodeId) {
+    (one.min(other), one.max(other))
+}
+
+/// Numbers that depend on a seed only (splitmix64).
+pub(crate) struct Random(pub u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (bits ^ (bits >> 31)) % end
+    }
+
+    pub(crate) fn choice(&mut self, nodes: &[NodeId]) -> NodeId {
+        let index = self.below(nodes.len() as u64);
+        nodes[usize::try_from(index).expect("below a usize")]
+    }
+}
