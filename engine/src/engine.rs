@@ -27,7 +27,7 @@ use crate::control::record::News;
 use crate::group::{Group, GroupStatus, Request, Shared, Submitted};
 #[cfg(feature = "testing")]
 use crate::ids::LogIndex;
-use crate::ids::{EntryId, GroupId, ReplicaId};
+use crate::ids::{EntryId, GroupId, Incarnation, ReplicaId};
 use crate::log::LogFull;
 use crate::machine::answer::AnswerSink;
 use crate::machine::command::Command;
@@ -122,6 +122,17 @@ impl Engine {
     }
 
     // ---- inputs ----
+
+    /// Says which run of its node this is, once the core has registered it. Until then the engine is created with incarnation
+    /// 0, holds only groups that are undecided ([`GroupConfig::undecided`]), and must be given no message and no news.
+    ///
+    /// # Panics
+    /// If it was said before, or for another node.
+    pub fn register(&mut self, run: ReplicaId) {
+        let me = self.shared.me;
+        assert!(me.node == run.node && me.incarnation == Incarnation(0), "{me:?} cannot become {run:?}");
+        self.shared.me = run;
+    }
 
     /// Handles one input; performs nothing.
     ///
@@ -228,6 +239,12 @@ impl Engine {
     /// no quorum for the length of a read lease though something waits for it: requests, or members it cannot reach.
     pub fn unled(&self, now: Instant) -> impl Iterator<Item = GroupId> {
         self.groups.iter().filter(move |group| group.is_unled(&self.shared, now)).map(Group::id)
+    }
+
+    /// Whether a request to `group` would be taken here: this replica leads it, or is about to.
+    #[must_use]
+    pub fn leads(&self, group: GroupId) -> bool {
+        self.position(group).is_some_and(|position| self.groups[position].leads())
     }
 
     /// Whether `group` lives here.

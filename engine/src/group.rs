@@ -386,6 +386,15 @@ impl Group {
         }
     }
 
+    /// Whether the core has said that this run holds the group, or is to: what others ask for is not promised. One that the
+    /// news do not name yet asks again, and is named by then.
+    fn is_named(&self, run: ReplicaId) -> bool {
+        self.news.as_ref().is_some_and(|news| {
+            let pending = news.pending.as_ref().is_some_and(|change| change.config.counts(run));
+            pending || news.active.counts(run) || news.learners.contains(&run)
+        })
+    }
+
     /// Whether this replica has promised `epoch` to `from`, and does not lead itself.
     fn follows(&self, from: ReplicaId, epoch: Epoch) -> bool {
         epoch == self.promise && matches!(&self.role, Role::Follower(follower) if follower.leader() == Some(from))
@@ -496,6 +505,10 @@ impl Group {
             Role::Candidate(_) => false,
             Role::Follower(_) => true,
         }
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
     }
 
     /// Whether it leads, and a peer has not been told yet how far the log is committed.

@@ -3,10 +3,10 @@
 use quorate_engine::config::Config;
 use quorate_engine::control::record::Ask;
 use quorate_engine::engine::Input;
-use quorate_engine::ids::{EntryId, Epoch, GroupId, LogIndex, NodeId, ReplicaId};
+use quorate_engine::ids::{EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId};
 use quorate_engine::machine::answer::Answer;
 use quorate_engine::machine::command::{Command, Flags, Op, push_item};
-use quorate_engine::message::{Chunk, Envelope, Message, StreamId};
+use quorate_engine::message::{Append, Chunk, Envelope, Message, StreamId};
 use quorate_engine::output::{Event, Refusal};
 use quorate_engine::testing::cluster::{Cluster, End};
 use quorate_engine::time::{Instant, LogTime};
@@ -58,6 +58,31 @@ fn a_group_begins_with_the_runs_that_the_core_has_registered() {
     assert_leads(&cluster, A);
     let status = cluster.status(A, G);
     assert_eq!((status.epoch, status.last), (Epoch(1), LogIndex(2)), "a VIEW entry and the write");
+    cluster.check();
+}
+
+#[test]
+fn who_does_not_hold_the_group_is_promised_nothing() {
+    let mut cluster = three();
+    write(&mut cluster, b"x", b"1");
+    // An earlier run of C, or one that says it is another.
+    let stranger = ReplicaId { node: C, incarnation: Incarnation(99) };
+    let far = Epoch(1 << 40);
+    for node in [A, B] {
+        let append = Append {
+            stream: StreamId::LIVE,
+            prev: EntryId { epoch: Epoch(0), index: LogIndex(0) },
+            commit: LogIndex(0),
+            sent: Instant(1),
+            entries: &[],
+        };
+        for message in [Message::Seal, Message::Append(append)] {
+            let envelope = Envelope { from: stranger, group: G, epoch: far, message };
+            drop(cluster.engine_mut(node).handle(Instant(2_000_000_000), Input::Message(envelope)));
+        }
+    }
+    write(&mut cluster, b"x", b"2");
+    assert_leads(&cluster, A);
     cluster.check();
 }
 

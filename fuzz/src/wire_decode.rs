@@ -105,7 +105,7 @@ fn number(bytes: &[u8], at: usize) -> usize {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize
 }
 
-const STAGES: [Stage; 5] = [Stage::Greeting, Stage::Answering, Stage::Client, Stage::Server, Stage::Peer];
+const STAGES: [Stage; 6] = [Stage::Greeting, Stage::Answering, Stage::Client, Stage::Server, Stage::Peer, Stage::Core];
 const STREAM_BYTES_MAX: usize = 64 << 10;
 const LIMIT_BYTES: u32 = 16 << 10;
 const LIMITS: BodyLimits =

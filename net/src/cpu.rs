@@ -21,11 +21,13 @@
 
 mod bus;
 mod cluster;
+mod directory;
 mod ending;
 mod front;
 mod info;
 mod links;
 mod native;
+mod parked;
 mod peers;
 mod pubsub;
 mod replies;
@@ -40,7 +42,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use quorate_engine::engine::{Engine, Input};
-use quorate_engine::ids::{CpuId, GroupId, LogIndex, Slot};
+use quorate_engine::ids::{CpuId, GroupId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
 use quorate_engine::machine::answer::AnswerSink;
 use quorate_engine::machine::command::{Command, Flags, resolve_absolute};
 use quorate_engine::output::{Output, Token};
@@ -51,17 +53,18 @@ use quorate_engine::{Level, Request as EngineRequest};
 use crate::clock;
 use crate::node::Shared;
 use crate::node::facts::Facts;
+use crate::node::greeting::DoorKind;
 use crate::resp::plan::Parts;
 use crate::transport::{CloseReason, ConnId, Handler, ListenerId, Outbox, PeerAddr, TransportSettings};
 use crate::wire::{self, About, RefusalCode, RequestHead};
 
+use directory::Route;
 use ending::{Ending, Failed};
 use front::{Conn, Front};
 use links::RecordKind;
 use peers::Change;
 use requests::{Effect, Executor, Key, Origin, Underway};
 
-pub(crate) use front::DoorKind;
 pub(crate) use links::{Bell, Link};
 pub(crate) use pubsub::Channels;
 
@@ -106,7 +109,9 @@ impl Cpu {
         links: Vec<Link>,
         transport: &TransportSettings,
     ) -> Self {
-        let engine = Engine::new(facts.engine.clone(), facts.me, facts.groups_on(id));
+        // The core says which run this is.
+        let me = ReplicaId { node: facts.node, incarnation: Incarnation(0) };
+        let engine = Engine::new(facts.engine.clone(), me, facts.groups_on(id));
         let front = Front::new(id, facts, shared, links, transport);
         Self {
             engine,
@@ -127,10 +132,15 @@ impl Cpu {
     /// Does what is to be done after a turn of the transport: messages of other CPUs, the engine's batched sends, new
     /// connections to peers, requests that took too long. Returns whether there was anything to do.
     pub(crate) fn end_turn(&mut self) -> bool {
+        self.front.count_turn();
         let mut has_worked = self.receive_records();
         has_worked |= self.resume_clients();
         self.front.now = clock::now();
         let now = self.front.now;
+        if self.front.shared.exchange.has_mail(self.front.id) {
+            has_worked = true;
+            self.receive_mail();
+        }
         if self.engine.has_work() || self.engine.wake_at().is_some_and(|at| at <= now) {
             has_worked = true;
             for output in self.engine.end_turn(now) {
@@ -154,13 +164,15 @@ impl Cpu {
 
     /// Returns when the next turn must come, if nothing happens; `None` if something is waiting already.
     pub(crate) fn park_until(&mut self) -> Option<Option<Instant>> {
-        if self.engine.has_work() || !self.front.outbox.is_idle() || self.front.has_records() {
+        let has_mail = self.front.shared.exchange.has_mail(self.front.id);
+        if has_mail || self.engine.has_work() || !self.front.outbox.is_idle() || self.front.has_records() {
             return None;
         }
         let next = [
             self.engine.wake_at(),
             self.front.requests.next_deadline(),
-            self.front.peers.next_dial(&self.front.facts, self.front.id),
+            self.front.parked.next_deadline(),
+            self.front.run.and_then(|_| self.front.peers.next_dial(&self.front.facts, self.front.id)),
         ];
         Some(next.into_iter().flatten().min())
     }
@@ -182,14 +194,20 @@ impl Cpu {
     }
 
     fn do_chores(&mut self, now: Instant) {
-        for (node, cpu) in self.front.peers.to_dial(&self.front.facts, self.front.id, now) {
-            self.front.dial(node, cpu, now);
+        if self.front.run.is_some() {
+            for (node, cpu) in self.front.peers.to_dial(&self.front.facts, self.front.id, now) {
+                self.front.dial(node, cpu, now);
+            }
         }
+        self.retry_parked();
         while let Some((_, underway)) = self.front.requests.take_late(now) {
             let failed = self.front.gave_up(&underway);
             self.front.finish(underway.origin, &Ending::Failed(failed));
         }
-        self.front.publish_counters(&self.engine, now);
+        if self.front.publish_counters(&self.engine, now) {
+            let unled = self.engine.unled(now).collect();
+            self.front.shared.exchange.set_unled(self.front.id, unled);
+        }
         self.front.obey_kills();
         self.front.release_held_back();
     }
@@ -202,16 +220,90 @@ impl Cpu {
         if home != self.front.id {
             return self.front.pass_to_cpu(origin, home, RecordKind::Frame, task);
         }
-        let leader = self.front.facts.placement.leader_of(task.group);
-        if leader == self.front.facts.me.node {
-            return self.execute_here(origin, task);
+        let Route::Led(leader) = self.front.directory.route(task.group) else {
+            let failed = self.front.unreachable(task.group);
+            return self.front.finish(origin, &Ending::Failed(failed));
+        };
+        // What waits for the same group came first.
+        if !self.front.parked.has(task.group) && self.try_execute(origin, task, leader) {
+            return;
         }
         if task.hops > 0 {
             let text = format!("NOTLEADER node {leader} leads group {}", task.group);
             let failed = Failed::never(RefusalCode::NotLeader, [u64::from(leader.0), 0], text);
             return self.front.finish(origin, &Ending::Failed(failed));
         }
-        self.front.pass_to_node(origin, leader, task);
+        self.front.park(origin, task);
+    }
+
+    /// Has a command executed by the leader of its group, here or at one other node; `false` if it cannot be reached now.
+    fn try_execute(&mut self, origin: Origin, task: &Task<'_>, leader: NodeId) -> bool {
+        if leader == self.front.facts.node {
+            if !self.engine.leads(task.group) {
+                return false;
+            }
+            self.execute_here(origin, task);
+            return true;
+        }
+        match self.front.way_to(leader, task.group) {
+            Some(conn) if task.hops == 0 => {
+                self.front.pass_to_node(origin, (leader, conn), task);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Has those executed that wait for a leader, if there is one by now; gives up on those that have waited too long.
+    fn retry_parked(&mut self) {
+        if self.front.parked.is_empty() {
+            return;
+        }
+        for group in self.front.parked.groups() {
+            let leader = match self.front.directory.route(group) {
+                Route::Led(leader) => Some(leader),
+                Route::Unformed | Route::Lost => None,
+            };
+            let is_reachable = leader.is_some_and(|leader| {
+                let is_here = leader == self.front.facts.node && self.engine.leads(group);
+                is_here || self.front.way_to(leader, group).is_some()
+            });
+            let now = self.front.now;
+            let is_over = is_reachable || leader.is_none();
+            while let Some(parked) = self.front.parked.pop_if(group, |first| is_over || first.deadline <= now) {
+                let is_done = leader
+                    .is_some_and(|leader| is_reachable && self.try_execute(parked.origin, &parked.task(), leader));
+                if !is_done {
+                    let failed = self.front.unreachable(group);
+                    self.front.finish(parked.origin, &Ending::Failed(failed));
+                }
+            }
+        }
+    }
+
+    /// Takes what the core has decided.
+    fn receive_mail(&mut self) {
+        let mail = self.front.shared.exchange.take_mail(self.front.id);
+        let mut groups: Vec<GroupId> = mail.groups.keys().copied().collect();
+        for (group, news) in mail.groups {
+            self.front.directory.hear(group, news);
+        }
+        if let Some(run) = mail.run {
+            self.front.run = Some(run);
+            self.engine.register(run);
+            // What came before was kept for this.
+            groups = self.front.facts.groups().collect();
+        }
+        if self.front.run.is_some() {
+            groups.retain(|group| self.front.facts.home_of(*group) == self.front.id);
+            for group in groups {
+                let Some(news) = self.front.directory.news(group).cloned() else { continue };
+                for output in self.engine.handle(self.front.now, Input::News { group, news: &news }) {
+                    self.front.perform(output);
+                }
+            }
+        }
+        self.retry_parked();
     }
 
     fn execute_here(&mut self, origin: Origin, task: &Task<'_>) {
@@ -243,7 +335,8 @@ impl Cpu {
         }
         let mut answer = Vec::new();
         let command = Command::decode(task.command).expect("made by this node");
-        let applied = self.engine.peek(task.group, &command, &mut AnswerSink::into(&mut answer));
+        let is_held = self.front.holds(task.group);
+        let applied = self.engine.peek(task.group, &command, &mut AnswerSink::into(&mut answer)).filter(|_| is_held);
         let ending = match applied {
             Some(id) => {
                 let about = About { group: task.group, epoch: id.epoch };
@@ -430,8 +523,7 @@ impl Front {
                     self.finish_underway(&underway, &Ending::of(&outcome, underway.group));
                 }
             }
-            // Leaders are fixed in this release: nothing is asked of a core.
-            Output::Ask { .. } => {}
+            Output::Ask { group, ask } => self.shared.exchange.ask(group, ask),
             Output::Notify(event) => self.note_event(&event),
         }
     }

@@ -287,7 +287,7 @@ impl LocalCluster {
         let mut cluster = Self { name, nodes, ready_after: Duration::ZERO, io: String::new(), folder };
         for (id, ports) in plan.nodes() {
             let config = cluster.folder.path().join(format!("node-{id}.toml"));
-            cluster.folder.write(&config, &plan.config(&cluster.name, *id, options))?;
+            cluster.folder.write(&config, &plan.config(&cluster.name, *id, cluster.folder.path(), options))?;
             let log = cluster.folder.path().join(format!("node-{id}.log"));
             let child = Child::spawn(&binary, &config, log)?;
             let (id, ports) = (*id, *ports);

@@ -1,9 +1,10 @@
 //! A node: its CPUs, what they share, and its start and end.
 
 pub mod facts;
-pub mod incarnation;
+pub(crate) mod greeting;
 
 use std::collections::VecDeque;
+use std::io::Read as _;
 use std::net::ToSocketAddrs as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,12 +16,15 @@ use std::time::Duration;
 use crossbeam::utils::CachePadded;
 use dashmap::DashMap;
 use parking_lot::{Mutex, RwLock};
-use quorate_engine::ids::{CpuId, Incarnation};
+use quorate_engine::ids::CpuId;
 use thiserror::Error;
 
 use crate::clock;
 use crate::config::{Door, Io, Settings};
-use crate::cpu::{Bell, Channels, Cpu, DoorKind, Link};
+use crate::control::Control;
+use crate::control::exchange::Exchange;
+use crate::control::store::{Identity, Store, StoreError};
+use crate::cpu::{Bell, Channels, Cpu, Link};
 use crate::driver::{self, Driver};
 use crate::resp::session::{AclLogEntry, ClientRecord, Password, Pause};
 use crate::transport::{
@@ -28,7 +32,7 @@ use crate::transport::{
 };
 
 use facts::{Facts, FactsError};
-use incarnation::IncarnationError;
+use greeting::DoorKind;
 
 /// What the CPUs of a node share. On the data path each touches counters of its own, and looks whether commands are paused.
 #[derive(Debug)]
@@ -51,6 +55,8 @@ pub(crate) struct Shared {
     pub is_stopping: AtomicBool,
     /// What moves data, and why; known once the first CPU runs.
     pub io: std::sync::OnceLock<Choice>,
+    /// Where CPUs and the control thread meet.
+    pub exchange: Exchange,
     counters: Vec<CachePadded<Counters>>,
 }
 
@@ -113,9 +119,24 @@ pub(crate) struct Counters {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The number of this run cannot be found out.
+    /// What the consistent core has agreed on cannot be read, or must not be used by this node.
     #[error(transparent)]
-    Incarnation(#[from] IncarnationError),
+    Store(#[from] StoreError),
+    /// A node of the core that is not to create a cluster and has nothing of one.
+    #[error(
+        "node {node} belongs to the consistent core, and {path} holds nothing that the core has agreed on; to create the \
+         cluster, start each node of the core once with --create; a node that has lost its disk must not be started so: the \
+         core cannot tell it from one that has promised nothing"
+    )]
+    NotCreated {
+        /// The node.
+        node: u16,
+        /// Where the store would be.
+        path: PathBuf,
+    },
+    /// The system gives no random numbers.
+    #[error("cannot read /dev/urandom: {0}")]
+    Random(std::io::Error),
     /// The settings do not fit together.
     #[error(transparent)]
     Facts(#[from] FactsError),
@@ -162,6 +183,16 @@ pub struct Node {
     shared: Arc<Shared>,
     bells: Vec<Arc<Bell>>,
     threads: Vec<JoinHandle<()>>,
+    control: Option<JoinHandle<()>>,
+}
+
+/// Whether a node may create a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Birth {
+    /// The cluster is new: a node of the core makes its store.
+    Create,
+    /// The cluster is there: a node of the core has its store.
+    Join,
 }
 
 impl Node {
@@ -169,10 +200,10 @@ impl Node {
     ///
     /// # Errors
     /// What is in the way, with what to do about it; nothing is left running.
-    pub fn start(settings: Settings) -> Result<Self, StartError> {
-        let incarnation = incarnation::next(settings.node().data_dir.as_deref())?;
-        let facts = Arc::new(make_facts(settings, incarnation)?);
+    pub fn start(settings: Settings, birth: Birth) -> Result<Self, StartError> {
+        let facts = Arc::new(make_facts(settings)?);
         let cpus: Vec<CpuId> = (0..facts.cpu_count).map(CpuId).collect();
+        let bells: Vec<Arc<Bell>> = cpus.iter().map(|_| Bell::new()).collect();
         let shared = Arc::new(Shared {
             clients: DashMap::new(),
             channels: Channels::default(),
@@ -186,9 +217,9 @@ impl Node {
             is_pause_for_writes: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
             io: std::sync::OnceLock::new(),
+            exchange: Exchange::new(&bells),
             counters: cpus.iter().map(|_| CachePadded::default()).collect(),
         });
-        let bells: Vec<Arc<Bell>> = cpus.iter().map(|_| Bell::new()).collect();
         let mut links: Vec<Vec<Link>> = cpus.iter().map(|_| Vec::new()).collect();
         for one in 0..cpus.len() {
             for two in one + 1..cpus.len() {
@@ -201,14 +232,39 @@ impl Node {
             let source = std::fs::create_dir_all(path);
             source.map_err(|source| StartError::Unix { path: path.clone(), source })?;
         }
-        let mut node = Self { facts, shared, bells, threads: Vec::new() };
+        let mut node = Self { facts, shared, bells, threads: Vec::new(), control: None };
         for (cpu, links) in cpus.into_iter().zip(links) {
             if let Err(error) = node.start_cpu(cpu, links) {
                 node.stop();
                 return Err(error);
             }
         }
+        if let Err(error) = node.start_control(birth) {
+            node.stop();
+            return Err(error);
+        }
         Ok(node)
+    }
+
+    fn start_control(&mut self, birth: Birth) -> Result<(), StartError> {
+        // Last of all, so that a start that fails creates nothing.
+        let store = open_store(&self.facts, birth)?;
+        let (facts, shared) = (Arc::clone(&self.facts), Arc::clone(&self.shared));
+        let nonce = random().map_err(StartError::Random)?;
+        let (started, has_started) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+            match open_control(facts, shared, store, nonce) {
+                Ok((control, transport)) => {
+                    let _ = started.send(Ok(()));
+                    control.run(transport);
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            }
+        });
+        self.control = Some(thread.map_err(StartError::Thread)?);
+        has_started.recv().unwrap_or(Ok(()))
     }
 
     fn start_cpu(&mut self, cpu: CpuId, links: Vec<Link>) -> Result<(), StartError> {
@@ -254,10 +310,15 @@ impl Node {
             // It panicked: the panic has been reported, and there is nothing left to stop.
             let _ = thread.join();
         }
+        // Behind the CPUs: they may need a leader to finish what is under way.
+        self.shared.exchange.end();
+        if let Some(thread) = self.control {
+            let _ = thread.join();
+        }
     }
 }
 
-fn make_facts(settings: Settings, incarnation: Incarnation) -> Result<Facts, StartError> {
+fn make_facts(settings: Settings) -> Result<Facts, StartError> {
     let mut peer_doors = std::collections::BTreeMap::new();
     for peer in settings.peers() {
         let endpoint = &peer.peer;
@@ -272,7 +333,58 @@ fn make_facts(settings: Settings, incarnation: Incarnation) -> Result<Facts, Sta
         })?;
         peer_doors.insert(peer.id, address);
     }
-    Ok(Facts::new(settings, incarnation, clock::now(), peer_doors)?)
+    Ok(Facts::new(settings, clock::now(), peer_doors)?)
+}
+
+/// Name of the file in which a node of the core keeps what was agreed on.
+const STORE_FILE: &str = "core.redb";
+
+/// Opens or creates the store of a node of the core; `None` on any other.
+fn open_store(facts: &Facts, birth: Birth) -> Result<Option<Store>, StartError> {
+    if !facts.settings.is_core() {
+        return Ok(None);
+    }
+    let path = facts.settings.node().data_dir.join(STORE_FILE);
+    let identity = Identity { cluster: facts.settings.cluster().id.clone(), node: facts.node };
+    match birth {
+        Birth::Create => {
+            let dir = &facts.settings.node().data_dir;
+            let made = std::fs::create_dir_all(dir);
+            made.map_err(|source| StoreError::Io { path: dir.clone(), source })?;
+            Ok(Some(Store::create(&path, &identity)?))
+        }
+        Birth::Join => match Store::open(&path, &identity)? {
+            Some(store) => Ok(Some(store)),
+            None => Err(StartError::NotCreated { node: facts.node.0, path }),
+        },
+    }
+}
+
+/// Opens everything that belongs to the control thread, on that thread.
+fn open_control(
+    facts: Arc<Facts>,
+    shared: Arc<Shared>,
+    store: Option<Store>,
+    nonce: u64,
+) -> Result<(Control, transport::AnyTransport), StartError> {
+    // It sleeps most of the time, and moves little.
+    let settings = TransportSettings { connections_max: 1024, ..TransportSettings::default() };
+    let (mut transport, _) = transport::open(IoChoice::Mio, &settings)?;
+    let listen = facts.settings.listen();
+    let unix = listen.unix_socket(Door::Peer, None).map(Address::Unix);
+    for address in [Address::Tcp(listen.base(Door::Peer))].into_iter().chain(unix) {
+        let listener = transport.listen(&address, ListenOptions { port: PortSharing::Exclusive, ..Default::default() });
+        listener.map_err(|source| StartError::Listen { address: address.to_string(), key: "listen.peer", source })?;
+    }
+    let _ = shared.exchange.waker.set(transport.waker());
+    Ok((Control::new(facts, shared, store, nonce, &settings), transport))
+}
+
+/// Draws a number that no other process draws.
+fn random() -> std::io::Result<u64> {
+    let mut bytes = [0; 8];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
 }
 
 /// Opens everything that belongs to one CPU, on its own thread.
@@ -312,18 +424,18 @@ fn open_cpu(
     Ok(Driver::new(state, transport, bell, shared, facts.settings.node().poll))
 }
 
-/// Returns where one CPU listens: the base port, shared with the other CPUs, and its own.
+/// Returns where one CPU listens: its own port, and for clients the base port, shared with the other CPUs.
 fn doors_of(facts: &Facts, door: Door, cpu: CpuId) -> Vec<(Address, PortSharing)> {
     let listen = facts.settings.listen();
     let sharing = if facts.cpu_count == 1 { PortSharing::Exclusive } else { PortSharing::Shared };
-    let mut doors = vec![
-        (Address::Tcp(listen.base(door)), sharing),
-        (Address::Tcp(listen.of_cpu(door, cpu)), PortSharing::Exclusive),
-    ];
+    // The base of the peer door belongs to the control thread.
+    let base = (door != Door::Peer).then(|| (Address::Tcp(listen.base(door)), sharing));
     // Sockets in the file system cannot be shared: the base one belongs to the first CPU.
-    if cpu == CpuId(0) {
-        doors.extend(listen.unix_socket(door, None).map(|path| (Address::Unix(path), PortSharing::Exclusive)));
-    }
+    let has_base_socket = base.is_some() && cpu == CpuId(0);
+    let base_socket = listen.unix_socket(door, None).filter(|_| has_base_socket);
+    let mut doors: Vec<(Address, PortSharing)> = base.into_iter().collect();
+    doors.push((Address::Tcp(listen.of_cpu(door, cpu)), PortSharing::Exclusive));
+    doors.extend(base_socket.map(|path| (Address::Unix(path), PortSharing::Exclusive)));
     doors.extend(listen.unix_socket(door, Some(cpu)).map(|path| (Address::Unix(path), PortSharing::Exclusive)));
     doors
 }

@@ -31,6 +31,7 @@
 //! # Source
 //! CRC-32C: RFC 3720, appendix B.4.
 
+mod control;
 mod decode;
 mod error;
 mod frames;
@@ -46,6 +47,7 @@ mod tests;
 use quorate_engine::ids::{Epoch, GroupId, ReplicaId};
 use quorate_engine::message::{Envelope, Message};
 
+pub use control::Control;
 pub use decode::decode;
 pub use error::DecodeError;
 pub use frames::{FrameReader, Frames, REMAINDER_KEPT_BYTES};
@@ -105,11 +107,13 @@ pub enum Kind {
     Status = 64,
     /// What it says.
     StatusReply = 65,
+    /// Between a node and a node of the consistent core.
+    Control = 80,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Hello,
         Self::Welcome,
         Self::Reject,
@@ -130,6 +134,7 @@ impl Kind {
         Self::Publish,
         Self::Status,
         Self::StatusReply,
+        Self::Control,
     ];
 
     /// Returns the kind with this number.
@@ -156,6 +161,7 @@ impl Kind {
             48 => Self::Publish,
             64 => Self::Status,
             65 => Self::StatusReply,
+            80 => Self::Control,
             _ => return None,
         })
     }
@@ -178,7 +184,13 @@ impl Kind {
             | Self::Request
             | Self::Reply
             | Self::Refusal => true,
-            Self::Hello | Self::Welcome | Self::Reject | Self::Publish | Self::Status | Self::StatusReply => false,
+            Self::Hello
+            | Self::Welcome
+            | Self::Reject
+            | Self::Publish
+            | Self::Status
+            | Self::StatusReply
+            | Self::Control => false,
         }
     }
 }
@@ -230,6 +242,8 @@ pub enum Body<'a> {
     Status(StatusRequest),
     /// The state of a node.
     StatusReply(StatusReply<'a>),
+    /// Between a node and a node of the consistent core.
+    Control(Control<'a>),
 }
 
 impl<'a> Frame<'a> {
@@ -257,6 +271,7 @@ impl<'a> Frame<'a> {
             Body::Publish(_) => Kind::Publish,
             Body::Status(_) => Kind::Status,
             Body::StatusReply(_) => Kind::StatusReply,
+            Body::Control(_) => Kind::Control,
         }
     }
 
@@ -283,6 +298,7 @@ impl<'a> Frame<'a> {
             Body::Publish(publish) => publish.encode(out),
             Body::Status(status) => status.encode(out),
             Body::StatusReply(reply) => reply.encode(out),
+            Body::Control(control) => control.encode(out),
         }
     }
 }
@@ -298,6 +314,8 @@ pub enum Stage {
     Client,
     /// It is a node, and we are its client: `Reply`, `Refusal`, `StatusReply` and `Reject`.
     Server,
+    /// One end is a node of the consistent core, and the other one any node: `Control` and `Reject`.
+    Core,
     /// Both ends are nodes: what replicas say, requests passed on and their outcomes, `Publish` and `Reject`.
     Peer,
 }
@@ -311,6 +329,7 @@ impl Stage {
             Self::Answering => matches!(kind, Kind::Welcome | Kind::Reject),
             Self::Client => matches!(kind, Kind::Request | Kind::Status),
             Self::Server => matches!(kind, Kind::Reply | Kind::Refusal | Kind::StatusReply | Kind::Reject),
+            Self::Core => matches!(kind, Kind::Control | Kind::Reject),
             Self::Peer => matches!(
                 kind,
                 Kind::Append
@@ -363,6 +382,7 @@ impl BodyLimits {
             Kind::Request | Kind::Publish => self.request_bytes_max,
             Kind::Reply | Kind::Refusal | Kind::StatusReply => self.reply_bytes_max,
             Kind::Append | Kind::Chunk | Kind::Fetched => self.peer_bytes_max,
+            Kind::Control => control::CONTROL_BYTES_MAX,
             Kind::Hello => hello::HELLO_BYTES_MAX,
             Kind::Welcome => hello::WELCOME_BYTES_MAX,
             Kind::Reject => hello::REJECT_BYTES_MAX,

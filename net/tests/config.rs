@@ -41,6 +41,7 @@ core = true
 [[peers]]
 id = 3
 peer = "127.0.0.1:7640"
+core = true
 "#;
 
 /// A node alone, the smallest file.
@@ -99,19 +100,32 @@ fn the_documented_file_is_accepted() {
     assert_eq!(settings.peers()[0].of_cpu(CpuId(0)).expect("there is a port").port(), 7621);
     assert_eq!(settings.peers()[1].resp.to_string(), "127.0.0.1:7440", "as far from its peer port as here");
     let notes: Vec<String> = settings.notes().iter().map(ToString::to_string).collect();
+    assert_eq!(notes, ["listen.admin has no effect until the HTTP server is built"]);
+    assert_eq!(settings.core_nodes(), [NodeId(1), NodeId(2), NodeId(3)]);
+}
+
+#[test]
+fn a_core_has_one_three_or_five_nodes() {
+    let core_of = |text: &str| accepted(text).core_nodes().iter().map(|node| node.0).collect::<Vec<_>>();
+    let unmarked = EXAMPLE.replace("core = true\n", "");
+    let node = |id: u16| format!("[[peers]]\nid = {id}\npeer = '127.0.0.1:{}'\n", 8600 + 20 * id);
+    assert_eq!(core_of(ALONE), [1]);
+    assert_eq!(core_of(&unmarked), [1, 2, 3]);
+    assert_eq!(core_of(&format!("{unmarked}{}", node(4))), [1, 2, 3], "the smallest numbers");
+    assert_eq!(core_of(&format!("{unmarked}{}{}{}", node(4), node(5), node(6))), [1, 2, 3, 4, 5]);
+    assert_eq!(core_of(&unmarked.replace("id = 2\n", "id = 2\ncore = true\n")), [2], "as marked");
+    assert_eq!(core_of(&unmarked.replace("id = 2\n", "id = 2\ncore = false\n")), [1], "3 of 2 are none");
     assert_eq!(
-        notes,
-        [
-            "node.core has no effect until the consistent core is built",
-            "listen.admin has no effect until the HTTP server is built",
-            "peers.core has no effect until the consistent core is built",
-        ]
+        refused_with("id = 3\npeer = \"127.0.0.1:7640\"\ncore = true", "id = 3\npeer = \"127.0.0.1:7640\""),
+        "node.toml:10:8: 2 nodes are marked as the consistent core (node.core, core under [[peers]]); mark 1, 3 or 5 of \
+         them, on every node the same"
     );
 }
 
 #[test]
 fn defaults_are_loopback_memory_and_a_majority() {
     let settings = accepted(ALONE);
+    assert_eq!(settings.node().data_dir, Path::new("quorate-1"));
     assert!(Door::ALL.iter().all(|door| settings.listen().base(*door).ip().is_loopback()));
     assert_eq!(settings.cluster().write_quorum, 1);
     assert_eq!(settings.listen().unix_socket(Door::Resp, None), None);

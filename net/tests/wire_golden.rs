@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use quorate::wire::{
-    About, AddressList, Audience, Body, BodyLimits, Certainty, DecodeError, Frame, HEADER_BYTES, Hello, Kind, Level,
-    Publish, Refusal, RefusalCode, Reject, RejectCode, Reply, ReplyHead, Request, RequestHead, Role, Stage,
+    About, AddressList, Audience, Body, BodyLimits, Certainty, Control, DecodeError, Frame, HEADER_BYTES, Hello, Kind,
+    Level, Publish, Refusal, RefusalCode, Reject, RejectCode, Reply, ReplyHead, Request, RequestHead, Role, Stage,
     StatusReply, StatusRequest, Welcome, decode, push_address,
 };
 use quorate_engine::entry::{EntryHeader, EntryKind, padded_len};
@@ -271,6 +271,7 @@ fn others() -> Vec<Case> {
     vec![
         case("publish", "a message for subscribers of a shard channel", Stage::Peer, Body::Publish(publish)),
         case("status", "asks a node for its state", Stage::Client, Body::Status(status)),
+        case("control", "a node and the consistent core", Stage::Core, Body::Control(Control { json: r#"{"n":1}"# })),
         case("status_reply", "the state of a node", Stage::Server, Body::StatusReply(reply)),
     ]
 }

@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -84,9 +84,9 @@ pub fn start(setup: &Setup, protocol: Protocol) -> Result<Running> {
     let mut processes = Vec::new();
     for node in &nodes {
         let config = folder.path().join(format!("node-{}.toml", node.id));
-        fs::write(&config, config_text(setup, node, &nodes))
+        fs::write(&config, config_text(setup, node, &nodes, folder.path()))
             .with_context(|| format!("cannot write {}", config.display()))?;
-        let program = Program::new(&daemon).words("start --config").arg(config);
+        let program = Program::new(&daemon).words("start --create --config").arg(config);
         processes.push(Process::start(&setup.harness, &format!("quorate-{}", node.id), &program, folder.path())?);
     }
     let leader = nodes[0].door("resp", nodes[0].resp);
@@ -147,7 +147,7 @@ fn place_nodes(setup: &Setup, folder: &TempFolder) -> Result<Vec<Node>> {
         .collect()
 }
 
-fn config_text(setup: &Setup, node: &Node, nodes: &[Node]) -> String {
+fn config_text(setup: &Setup, node: &Node, nodes: &[Node], folder: &Path) -> String {
     let mut text = format!(
         "[cluster]\nid = \"{CLUSTER}\"\npartitions = 1\nreplicas = {}\nwrite_quorum = {}\n\n[node]\nid = {}\ncpus = 1\n",
         setup.nodes,
@@ -166,6 +166,7 @@ fn config_text(setup: &Setup, node: &Node, nodes: &[Node]) -> String {
         };
         push(format!("poll = \"{word}\""));
     }
+    push(format!("data_dir = {:?}", folder.join(format!("core-{}", node.id))));
     push("\n[listen]".to_owned());
     for (door, port) in [("resp", node.resp), ("native", node.native), ("peer", node.peer), ("admin", node.admin)] {
         push(format!("{door} = \"127.0.0.1:{port}\""));
@@ -216,7 +217,7 @@ mod tests {
         let setup = setup(Transport::Tcp);
         let folder = TempFolder::new().unwrap();
         let nodes = place_nodes(&setup, &folder).unwrap();
-        let text = config_text(&setup, &nodes[1], &nodes);
+        let text = config_text(&setup, &nodes[1], &nodes, folder.path());
         assert_eq!(text.matches("[[peers]]").count(), 2);
         assert!(text.contains("[node]\nid = 2\ncpus = 1\nio = \"mio\"\n"), "{text}");
         assert!(text.contains("replicas = 3\nwrite_quorum = 2\n"));
@@ -232,7 +233,7 @@ mod tests {
         let setup = setup(Transport::Unix);
         let folder = TempFolder::new().unwrap();
         let nodes = place_nodes(&setup, &folder).unwrap();
-        let text = config_text(&setup, &nodes[0], &nodes);
+        let text = config_text(&setup, &nodes[0], &nodes, folder.path());
         assert_eq!(text.matches("unix = ").count(), 3);
         assert!(matches!(nodes[0].door("resp", 1), Address::Unix(path) if path.ends_with("n1/resp.sock")));
     }

@@ -30,7 +30,7 @@ struct Arguments {
     /// The first seed; `--first N --seeds 1` runs seed N again, in the same way
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     first: u64,
-    /// Without a consistent core: leaders are fixed, as they are in the daemons of this release
+    /// Without a consistent core: leaders are fixed, as in a cluster that is embedded
     #[arg(long)]
     fixed_leaders: bool,
     /// Switch on one of the planted bugs, to see that a seed finds it (needs a build with RUSTFLAGS='--cfg planted')

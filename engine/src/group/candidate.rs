@@ -280,7 +280,7 @@ impl Group {
         if planted::is(16) && self.installing().is_some() {
             let _ = self.finish_install(shared);
         }
-        if epoch > self.promise {
+        if epoch > self.promise && self.is_named(from) {
             self.promise_to(shared, epoch, from);
         }
         if !self.follows(from, epoch) {

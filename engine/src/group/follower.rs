@@ -128,7 +128,7 @@ impl Group {
     ) -> Result<(), LogFull> {
         let Envelope { from, epoch, .. } = *envelope;
         let is_accepted = if self.config.is_assigned() {
-            if epoch > self.promise {
+            if epoch > self.promise && self.is_named(from) {
                 self.promise_to(shared, epoch, from);
             }
             self.follows(from, epoch) || (planted::is(20) && matches!(self.role, Role::Follower(_)))

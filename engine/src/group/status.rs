@@ -57,6 +57,8 @@ pub enum GroupState {
         /// How many replicas still follow that run.
         witnesses: usize,
     },
+    /// The core has not said yet who holds it.
+    Undecided,
     /// This node has been told to lead it, and does not yet: it collects the log, or its epoch is not active.
     TakingOver,
     /// This node follows.
@@ -124,6 +126,7 @@ impl Group {
         let leader = match &self.role {
             Role::Leader(leader) => leader,
             Role::Candidate(_) => return GroupState::TakingOver,
+            Role::Follower(_) if self.config.members.is_empty() => return GroupState::Undecided,
             Role::Follower(follower) if follower.installing().is_some() => return GroupState::Installing,
             Role::Follower(follower) => return GroupState::Following { leader: follower.leader() },
         };

@@ -9,11 +9,14 @@ use super::start_flags::StartFlags;
 use super::terminal::{Paint, Stream};
 use super::{Exit, Failure};
 use crate::config::Settings;
-use crate::node::Node;
+use crate::node::{Birth, Node};
 
 /// What `start` takes.
 #[derive(Debug, Args)]
 pub struct Arguments {
+    /// Creates the cluster: say it once on each node of the consistent core, at its first start, and never again
+    #[arg(long)]
+    create: bool,
     #[command(flatten)]
     flags: StartFlags,
 }
@@ -32,7 +35,8 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     // Before any thread is started, so that all of them inherit it: the signals come to `wait` alone.
     let signals = stop_signals();
     signals.thread_block().map_err(|error| Failure::new(Exit::Failed, error))?;
-    let node = Node::start(settings.clone()).map_err(|error| Failure::new(Exit::Failed, error))?;
+    let birth = if arguments.create { Birth::Create } else { Birth::Join };
+    let node = Node::start(settings.clone(), birth).map_err(|error| Failure::new(Exit::Failed, error))?;
     announce(&node, &settings);
     let signal = signals.wait().map_err(|error| Failure::new(Exit::Failed, error))?;
     tracing::info!(%signal, "stopping: finishing what is under way");
@@ -60,22 +64,20 @@ fn announce(node: &Node, settings: &Settings) {
     let listen = settings.listen();
     let facts = node.facts();
     let io = node.io().map_or(String::new(), |choice| format!("{} ({})", choice.driver, choice.reason));
+    let core: Vec<u16> = settings.core_nodes().iter().map(|node| node.0).collect();
     tracing::info!(
         cluster = settings.cluster().id,
-        node = facts.me.node.0,
-        incarnation = facts.me.incarnation.0,
+        node = facts.node.0,
+        ?core,
         cpus = facts.cpu_count,
         %io,
         "started"
     );
     tracing::info!(resp = %listen.resp, native = %listen.native, peer = %listen.peer, "listening");
-    let peers = settings.peers().len();
-    if peers > 0 {
-        let need = facts.placement.replicas() - facts.placement.write_quorum();
+    if !settings.peers().is_empty() {
         tracing::info!(
-            peers,
-            "groups serve once their leader has heard {} other replicas; see `quorate status --connect {}`",
-            (need + 1).min(facts.placement.replicas() - 1),
+            "waiting for the consistent core: a majority of nodes {core:?}; a new cluster serves once all its nodes were there; \
+             see `quorate status --connect {}`",
             listen.resp
         );
     }

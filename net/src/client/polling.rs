@@ -266,7 +266,8 @@ fn outcome_of<'a>(frame: &Frame<'a>) -> Option<(u64, Verdict<'a>)> {
         | Body::Message(_)
         | Body::Request(_)
         | Body::Publish(_)
-        | Body::Status(_) => None,
+        | Body::Status(_)
+        | Body::Control(_) => None,
     }
 }
 
@@ -284,7 +285,10 @@ fn outcome_of_refusal(refusal: Refusal<'_>) -> Verdict<'_> {
         (Certainty::Never, RefusalCode::Overload) => {
             Verdict::TryAgain { hint: Duration::from_micros(refusal.details[0]) }
         }
-        (Certainty::Never, RefusalCode::Stopping) => Verdict::TryAgain { hint: Duration::ZERO },
+        // Somebody else takes over, or has.
+        (Certainty::Never, RefusalCode::Stopping | RefusalCode::NotLeader) => {
+            Verdict::TryAgain { hint: Duration::ZERO }
+        }
         (Certainty::Never, code) => {
             Verdict::Ended(Outcome::Refused(RefusedBy { code, details: refusal.details, text: refusal.text }))
         }

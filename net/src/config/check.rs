@@ -18,7 +18,46 @@ pub(super) fn check(config: &Config) -> Vec<ConfigError> {
     check_peers(config, &mut errors);
     check_doors(config, &mut errors);
     check_sizes(config, &mut errors);
+    check_core(config, &mut errors);
     errors
+}
+
+/// Returns the nodes of the consistent core, ascending: those that are marked, else the 5, 3 or 1 with the smallest numbers.
+pub(super) fn core_nodes(config: &Config) -> Vec<u64> {
+    let own = (count(config, KeyId::NodeId).map(|(id, _)| id), config.value(KeyId::Core));
+    let peers = config.peers.iter().map(|peer| {
+        let id = match peer.value(KeyId::PeerId) {
+            Some((Value::Count(id), _)) => Some(id),
+            _ => None,
+        };
+        (id, peer.value(KeyId::PeerCore))
+    });
+    let mut nodes: Vec<(u64, Option<bool>)> = [own]
+        .into_iter()
+        .chain(peers)
+        .filter_map(|(id, mark)| match mark {
+            Some((Value::Flag(is_core), _)) => Some((id?, Some(is_core))),
+            _ => Some((id?, None)),
+        })
+        .collect();
+    nodes.sort_unstable();
+    if nodes.iter().any(|(_, mark)| *mark == Some(true)) {
+        return nodes.into_iter().filter(|(_, mark)| *mark == Some(true)).map(|(id, _)| id).collect();
+    }
+    nodes.retain(|(_, mark)| mark.is_none());
+    let size = [5, 3, 1].into_iter().find(|size| *size <= nodes.len()).unwrap_or(0);
+    nodes.into_iter().take(size).map(|(id, _)| id).collect()
+}
+
+fn check_core(config: &Config, errors: &mut Vec<ConfigError>) {
+    // Without a number of its own, or if anything could not be read, nodes would be missing.
+    if count(config, KeyId::NodeId).is_none() || !config.errors.is_empty() {
+        return;
+    }
+    let core = core_nodes(config);
+    if ![1, 3, 5].contains(&core.len()) {
+        push(errors, config.origin(KeyId::Core), Conflict::CoreSize { count: core.len() });
+    }
 }
 
 /// Returns W: what was said, else a majority.

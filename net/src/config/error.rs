@@ -201,6 +201,15 @@ pub enum Conflict {
         /// How many `[[peers]]` there are.
         peers: u64,
     },
+    /// A core of a size that no core has.
+    #[error(
+        "{count} nodes are marked as the consistent core (node.core, core under [[peers]]); mark 1, 3 or 5 of them, on every \
+         node the same"
+    )]
+    CoreSize {
+        /// How many are marked.
+        count: usize,
+    },
     /// A node that is its own peer.
     #[error("peer {id} has the id of this node; list only the other nodes under [[peers]]")]
     PeerIsSelf {

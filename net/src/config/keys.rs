@@ -50,6 +50,7 @@ pub enum KeyId {
     OutputMax,
     WindowBytes,
     ReadLease,
+    Suspicion,
     PeerId,
     PeerAddress,
     PeerCore,
@@ -235,7 +236,7 @@ const TIB: u64 = 1 << 40;
 /// A Unix socket's address holds 108 bytes; the longest name in the directory is `/native-15.sock` and a zero byte.
 const UNIX_DIR_BYTES_MAX: usize = 92;
 const PATH_BYTES_MAX: usize = 4095;
-const CORE_LATER: Option<&str> = Some("the consistent core");
+const CORE_DEFAULT: &str = "if no node is marked: the 5, 3 or 1 with the smallest numbers";
 
 const fn key(id: KeyId, place: (&'static str, &'static str), kind: Kind, default: Fallback, help: &'static str) -> Key {
     Key { id, section: place.0, name: place.1, kind, default, help, waits_for: None }
@@ -282,15 +283,12 @@ pub const KEYS: &[Key] = &[
         Fallback::Required("write a number that no other node of the cluster has, like id = 1 under [node]"),
         "the number of this node in the cluster",
     ),
-    later(
-        key(
-            KeyId::Core,
-            ("node", "core"),
-            Kind::Flag,
-            Fallback::Text("true"),
-            "whether this is one of the 3 or 5 nodes that form the consistent core",
-        ),
-        CORE_LATER,
+    key(
+        KeyId::Core,
+        ("node", "core"),
+        Kind::Flag,
+        Fallback::Derived(CORE_DEFAULT),
+        "whether this is one of the 1, 3 or 5 nodes that form the consistent core, which decides who leads and holds what",
     ),
     key(
         KeyId::Cpus,
@@ -334,8 +332,8 @@ pub const KEYS: &[Key] = &[
         KeyId::DataDir,
         ("node", "data_dir"),
         Kind::Path { bytes_max: PATH_BYTES_MAX },
-        Fallback::Absent("nothing is written to disk and the incarnation is drawn at random"),
-        "where the incarnation counter of this node is kept",
+        Fallback::Derived("quorate-ID, with the number of the node, in the folder in which it is started"),
+        "where a node of the consistent core keeps what the core has agreed on; no other node writes anything",
     ),
     key(
         KeyId::Durability,
@@ -473,7 +471,16 @@ pub const KEYS: &[Key] = &[
         ("replication", "read_lease"),
         Kind::Span { min: Duration::from_millis(10), max: Duration::from_secs(10) },
         Fallback::Text("100 ms"),
-        "how long a leader may answer reads after the last acknowledgement of its quorum; a takeover waits for it",
+        "how long a leader may answer reads after the last acknowledgement of its quorum; a takeover waits for it; the same \
+         on every node",
+    ),
+    key(
+        KeyId::Suspicion,
+        ("replication", "suspicion"),
+        Kind::Span { min: Duration::from_millis(20), max: Duration::from_secs(60) },
+        Fallback::Text("150 ms"),
+        "how long a node may be silent before others take over what it leads; every node says four times as often that it \
+         lives; the same on every node",
     ),
     key(
         KeyId::PeerId,
@@ -489,15 +496,12 @@ pub const KEYS: &[Key] = &[
         Fallback::Required("write the address of its peer door, like peer = \"127.0.0.1:7620\""),
         "the address of its peer door, with an IP address or a host name",
     ),
-    later(
-        key(
-            KeyId::PeerCore,
-            (PEERS, "core"),
-            Kind::Flag,
-            Fallback::Text("true"),
-            "whether that node belongs to the consistent core",
-        ),
-        CORE_LATER,
+    key(
+        KeyId::PeerCore,
+        (PEERS, "core"),
+        Kind::Flag,
+        Fallback::Derived(CORE_DEFAULT),
+        "whether that node belongs to the consistent core",
     ),
     key(
         KeyId::PeerResp,

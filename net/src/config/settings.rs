@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use quorate_engine::ids::{CpuId, NodeId};
 
-use super::check::{door_key, port_beside, write_quorum};
+use super::check::{core_nodes, door_key, port_beside, write_quorum};
 use super::error::Origin;
 use super::keys::{KEYS, Key, KeyId, PEERS};
 use super::types::{CpuPlan, Door, Durability, Endpoint, Io, Poll, Secret};
@@ -27,6 +27,7 @@ pub struct Settings {
     limits: Limits,
     replication: ReplicationSettings,
     peers: Vec<PeerSettings>,
+    core: Vec<NodeId>,
     notes: Vec<Note>,
 }
 
@@ -48,8 +49,6 @@ pub struct ClusterSettings {
 pub struct NodeSettings {
     /// Its number; 1 and up.
     pub id: NodeId,
-    /// Whether it is to belong to the consistent core.
-    pub is_core: bool,
     /// How many threads, and where.
     pub cpus: CpuPlan,
     /// Bytes for keys and values.
@@ -60,8 +59,8 @@ pub struct NodeSettings {
     pub poll: Poll,
     /// Which transport.
     pub io: Io,
-    /// Where the incarnation counter is kept, if anywhere.
-    pub data_dir: Option<PathBuf>,
+    /// Where a node of the core keeps what was agreed on.
+    pub data_dir: PathBuf,
     /// What an acknowledged write survives.
     pub durability: Durability,
 }
@@ -118,6 +117,8 @@ pub struct ReplicationSettings {
     pub window_bytes: u64,
     /// L, how long a leader may answer reads after its quorum's last acknowledgement.
     pub read_lease: Duration,
+    /// How long a node may be silent before it is suspected.
+    pub suspicion: Duration,
 }
 
 /// Another node.
@@ -133,8 +134,6 @@ pub struct PeerSettings {
     pub native: Endpoint,
     /// The directory of its Unix sockets; then it is reached through them.
     pub unix: Option<PathBuf>,
-    /// Whether it is to belong to the consistent core.
-    pub is_core: bool,
 }
 
 /// Something that is allowed and that its owner should know.
@@ -188,8 +187,10 @@ impl Settings {
             replication: ReplicationSettings {
                 window_bytes: size(config, KeyId::WindowBytes),
                 read_lease: span(config, KeyId::ReadLease),
+                suspicion: span(config, KeyId::Suspicion),
             },
             peers,
+            core: core_nodes(config).into_iter().map(|id| NodeId(narrow(id))).collect(),
             notes: Vec::new(),
         };
         settings.notes = notes(config, &settings);
@@ -244,6 +245,18 @@ impl Settings {
         let mut ids: Vec<NodeId> = self.peers.iter().map(|peer| peer.id).chain([self.node.id]).collect();
         ids.sort_unstable();
         ids
+    }
+
+    /// Returns the nodes that form the consistent core, ascending: 1, 3 or 5.
+    #[must_use]
+    pub fn core_nodes(&self) -> &[NodeId] {
+        &self.core
+    }
+
+    /// Whether this node belongs to the consistent core.
+    #[must_use]
+    pub fn is_core(&self) -> bool {
+        self.core.contains(&self.node.id)
     }
 
     /// Returns what is allowed and should be known; to be printed at start.
@@ -378,15 +391,15 @@ fn node(config: &Config) -> NodeSettings {
         "memory" => Durability::Memory,
         other => unreachable!("the table has no such word for node.durability: {other}"),
     };
+    let id = NodeId(narrow(count(config, KeyId::NodeId)));
     NodeSettings {
-        id: NodeId(narrow(count(config, KeyId::NodeId))),
-        is_core: flag(config, KeyId::Core),
+        id,
         cpus,
         memory_bytes_max: size(config, KeyId::MemoryMax),
         log_bytes: size(config, KeyId::LogMemory),
         poll,
         io,
-        data_dir: path(config.value(KeyId::DataDir)),
+        data_dir: path(config.value(KeyId::DataDir)).unwrap_or_else(|| format!("quorate-{id}").into()),
         durability,
     }
 }
@@ -445,7 +458,6 @@ fn peer_settings(peer: &PeerEntries, own: &ListenSettings) -> PeerSettings {
         resp: endpoint(KeyId::PeerResp).unwrap_or_else(|| beside(own.resp)),
         native: endpoint(KeyId::PeerNative).unwrap_or_else(|| beside(own.native)),
         unix: path(peer.value(KeyId::PeerUnix)),
-        is_core: matches!(peer.value(KeyId::PeerCore), Some((Value::Flag(true), _))),
         peer: address,
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Map {
     cpu_counts: Vec<(NodeId, u16)>,
     up: Vec<NodeId>,
     own: CpuId,
+    /// The nodes that hold each group, by number, its leader first; none of one that was not formed.
+    holders: Vec<Vec<NodeId>>,
 }
 
 /// One CPU of one node.
@@ -36,8 +38,9 @@ impl Map {
         Self {
             facts: Arc::clone(&front.facts),
             cpu_counts: front.peers.cpu_counts().collect(),
-            up: up.chain([front.facts.me.node]).collect(),
+            up: up.chain([front.facts.node]).collect(),
             own: front.id,
+            holders: front.facts.groups().map(|group| holders(front, group)).collect(),
         }
     }
 
@@ -47,11 +50,11 @@ impl Map {
     }
 
     pub(super) fn own_id(&self) -> String {
-        id(&Place { node: self.facts.me.node, cpu: Some(self.own) })
+        id(&Place { node: self.facts.node, cpu: Some(self.own) })
     }
 
     fn cpu_count(&self, node: NodeId) -> Option<u16> {
-        if node == self.facts.me.node {
+        if node == self.facts.node {
             return Some(self.facts.cpu_count);
         }
         self.cpu_counts.iter().find(|(known, _)| *known == node).map(|(_, count)| *count)
@@ -72,14 +75,12 @@ impl Map {
 
     /// Returns the places of a group, its leader first.
     fn places(&self, group: GroupId) -> Vec<Place> {
-        let config = self.facts.placement.group(group);
-        let members = config.members.into_iter().map(|member| member.node);
-        let followers = members.filter(|node| *node != config.leader);
-        [config.leader].into_iter().chain(followers).map(|node| self.place(node, group)).collect()
+        self.holders[group.0 as usize].iter().map(|node| self.place(*node, group)).collect()
     }
 
     pub(super) fn write_slots(&self, out: &mut Encoder<'_, Vec<u8>>) {
-        let groups: Vec<GroupId> = self.facts.groups().collect();
+        let is_formed = |group: &GroupId| !self.holders[group.0 as usize].is_empty();
+        let groups: Vec<GroupId> = self.facts.groups().filter(is_formed).collect();
         out.array(groups.len());
         for group in groups {
             let slots = self.facts.placement.slots().slots_of(group);
@@ -113,7 +114,7 @@ impl Map {
 
     fn push_line(&self, text: &mut String, place: &Place) {
         use std::fmt::Write as _;
-        let is_own = place.node == self.facts.me.node && place.cpu == Some(self.own);
+        let is_own = place.node == self.facts.node && place.cpu == Some(self.own);
         let flags = if is_own { "myself,master" } else { "master" };
         let link = if self.up.contains(&place.node) { "connected" } else { "disconnected" };
         let port = self.port(place);
@@ -133,10 +134,11 @@ impl Map {
     }
 
     pub(super) fn info(&self) -> String {
-        let leaders: std::collections::BTreeSet<NodeId> =
-            self.facts.groups().map(|group| self.facts.placement.leader_of(group)).collect();
-        let is_ok = leaders.iter().all(|leader| self.up.contains(leader));
-        let covered = self.facts.groups().filter(|group| self.up.contains(&self.facts.placement.leader_of(*group)));
+        let leader_of = |group: GroupId| self.holders[group.0 as usize].first().copied();
+        let leaders: std::collections::BTreeSet<NodeId> = self.facts.groups().filter_map(leader_of).collect();
+        let is_up = |group: GroupId| leader_of(group).is_some_and(|leader| self.up.contains(&leader));
+        let is_ok = self.facts.groups().all(is_up);
+        let covered = self.facts.groups().filter(|group| is_up(*group));
         let covered: usize = covered.map(|group| self.facts.placement.slots().slots_of(group).len()).sum();
         format!(
             "cluster_enabled:1\r\ncluster_state:{}\r\ncluster_slots_assigned:16384\r\ncluster_slots_ok:{covered}\r\n\
@@ -149,6 +151,13 @@ impl Map {
             leaders.len(),
         )
     }
+}
+
+/// Returns the nodes that hold a group, its leader first.
+fn holders(front: &Front, group: GroupId) -> Vec<NodeId> {
+    let Some(active) = front.directory.active(group) else { return Vec::new() };
+    let followers = active.members.iter().map(|member| member.node).filter(|node| *node != active.leader);
+    [active.leader].into_iter().chain(followers).collect()
 }
 
 /// Returns the 40-digit name of a place.

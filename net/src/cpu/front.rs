@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use quorate_engine::engine::Engine;
-use quorate_engine::ids::{CpuId, NodeId, ReplicaId};
+use quorate_engine::ids::{CpuId, GroupId, NodeId, ReplicaId};
 use quorate_engine::message::Message;
 use quorate_engine::output::Event;
 use quorate_engine::time::Instant;
@@ -14,28 +14,20 @@ use quorate_engine::time::Instant;
 use crate::clock;
 use crate::node::Shared;
 use crate::node::facts::Facts;
+use crate::node::greeting::DoorKind;
 use crate::transport::{Close, CloseReason, ConnId, ListenerId, Outbox, PeerAddr, TransportSettings};
 use crate::wire::{self, About, FrameReader, Level, Publish, RefusalCode, RequestHead, Stage};
 
+use super::directory::{Directory, Route};
 use super::ending::{Ending, Failed};
 use super::links::{Link, RecordKind};
 use super::native::{Native, Party};
+use super::parked::Parked;
 use super::peers::{Change, Peers};
 use super::pubsub::Subscriptions;
 use super::requests::{Effect, Executor, Key, Origin, Requests, Underway};
 use super::resp::Resp;
 use super::{EXECUTOR_GRACE, Task, bus};
-
-/// What a listener is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DoorKind {
-    /// RESP clients.
-    Resp,
-    /// Native clients.
-    Native,
-    /// Other nodes.
-    Peer,
-}
 
 /// One connection.
 #[derive(Debug)]
@@ -104,6 +96,10 @@ pub(super) struct Front {
     pub(super) id: CpuId,
     pub(super) facts: Arc<Facts>,
     pub(super) shared: Arc<Shared>,
+    /// Which run of its node this is, once the core has registered it.
+    pub(super) run: Option<ReplicaId>,
+    pub(super) directory: Directory,
+    pub(super) parked: Parked,
     pub(super) outbox: Outbox,
     pub(super) conns: Conns,
     pub(super) peers: Peers,
@@ -155,6 +151,9 @@ impl Front {
         Self {
             id,
             peers: Peers::new(&facts),
+            directory: Directory::new(facts.placement.slots().group_count()),
+            parked: Parked::default(),
+            run: None,
             facts,
             shared,
             outbox: Outbox::new(transport),
@@ -193,13 +192,13 @@ impl Front {
                 let native = Native::new(reader, Party::Stranger { door });
                 self.conns.insert(conn, Conn::Native(Box::new(native)));
             }
-            None => self.outbox.close(conn, Close::Now),
+            Some(DoorKind::Control) | None => self.outbox.close(conn, Close::Now),
         }
     }
 
     /// Opens a connection to a CPU of another node.
     pub(super) fn dial(&mut self, node: NodeId, cpu: CpuId, now: Instant) {
-        let Some(address) = self.facts.peer_door(node, cpu) else { return };
+        let Some(address) = self.facts.peer_door(node, Some(cpu)) else { return };
         match self.outbox.connect(address) {
             Ok(conn) => {
                 let reader = FrameReader::new(Stage::Answering, self.facts.body_limits());
@@ -299,21 +298,85 @@ impl Front {
         }
     }
 
-    pub(super) fn pass_to_node(&mut self, origin: Origin, node: NodeId, task: &Task<'_>) {
-        let Task { group, effect, .. } = *task;
-        let conn = self.peers.conn_for(node, group).filter(|conn| self.outbox.is_open(*conn));
-        let Some(conn) = conn else {
+    /// Whether this node holds a group, or is to, as far as that is decided.
+    pub(super) fn holds(&self, group: GroupId) -> bool {
+        let Some(news) = self.directory.news(group) else { return true };
+        let node = self.facts.node;
+        let configs = [Some(&news.active), news.pending.as_ref().map(|change| &change.config)];
+        configs.into_iter().flatten().any(|config| config.has_node(node))
+            || news.learners.iter().any(|learner| learner.node == node)
+    }
+
+    /// Returns the connection to the leader of a group, if it can be reached.
+    pub(super) fn way_to(&self, leader: NodeId, group: GroupId) -> Option<ConnId> {
+        self.peers.conn_for(leader, group).filter(|conn| self.outbox.is_open(*conn))
+    }
+
+    /// Returns what to say of a request for a group whose leader cannot be reached, or that has none.
+    pub(super) fn unreachable(&self, group: GroupId) -> Failed {
+        let own = self.facts.node;
+        let missing = self.directory.missing(group);
+        if !missing.is_empty() {
+            let names: Vec<String> = missing.iter().map(|run| format!("{}.{}", run.node, run.incarnation)).collect();
             let text = format!(
-                "UNAVAILABLE missing {node}: node {node} leads group {group} and is not connected to node {}; \
-                 see `quorate status`",
-                self.facts.me.node
+                "UNAVAILABLE missing {}: these runs held group {group} and are gone with their memory; what was written to it \
+                 is lost unless one of them comes back, and nothing else is served in its place",
+                names.join(" ")
             );
-            let failed = Failed::never(RefusalCode::Unavailable, [1, 0], text);
-            return self.finish(origin, &Ending::Failed(failed));
+            return Failed::never(RefusalCode::Unavailable, [missing.len() as u64, 0], text);
+        }
+        let text = match self.directory.route(group) {
+            Route::Unformed if self.run.is_none() => format!(
+                "UNAVAILABLE node {own} has not been registered: fewer than a majority of the consistent core can be reached; \
+                 see `quorate status`"
+            ),
+            Route::Unformed | Route::Lost => format!(
+                "UNAVAILABLE group {group} has not been formed: that takes all nodes the cluster begins with; see `quorate \
+                 status`"
+            ),
+            Route::Led(leader) if leader == own => {
+                format!(
+                    "UNAVAILABLE missing {own}: node {own} leads group {group} no more, and nobody has taken over yet"
+                )
+            }
+            Route::Led(leader) => format!(
+                "UNAVAILABLE missing {leader}: node {leader} leads group {group} and is not connected to node {own}, and \
+                 nobody has taken over; see `quorate status`"
+            ),
         };
+        Failed::never(RefusalCode::Unavailable, [1, 0], text)
+    }
+
+    /// Has a request wait for somebody who leads its group; refuses it if there is no room.
+    pub(super) fn park(&mut self, origin: Origin, task: &Task<'_>) {
+        let deadline = self.now.saturating_add(self.facts.settings.limits().request_timeout);
+        if !self.parked.push(origin, task, deadline) {
+            let failed = self.unreachable(task.group);
+            self.finish(origin, &Ending::Failed(failed));
+        }
+    }
+
+    /// Handles the answer of a node that it does not lead a group any more: the request never happened, and waits for
+    /// whoever leads now. Not if its connection has sent others behind it, which may have been executed by now.
+    pub(super) fn retry(&mut self, key: Key, ending: &Ending<'_>) {
+        let Some((underway, kept)) = self.requests.take_kept(key) else { return };
+        let is_alone = match underway.origin {
+            Origin::Resp { conn, .. } => self.conns.resp_mut(conn).is_some_and(|resp| resp.replies.len() == 1),
+            // They try again by themselves, or do not say what else is under way.
+            Origin::Native { .. } | Origin::Cpu { .. } => false,
+        };
+        match kept.filter(|_| is_alone) {
+            Some(kept) => self.park(underway.origin, &kept.task(&underway)),
+            None => self.finish_underway(&underway, ending),
+        }
+    }
+
+    pub(super) fn pass_to_node(&mut self, origin: Origin, (node, conn): (NodeId, ConnId), task: &Task<'_>) {
+        let Task { group, effect, .. } = *task;
         let Some(key) = self.add_request(Underway { origin, executor: Executor::Node(node), effect, group }) else {
             return;
         };
+        self.requests.keep(key, task);
         match self.outbox.buffer(conn) {
             Ok(buffer) => {
                 let head = head_of(key, task, task.hops + 1);
@@ -414,17 +477,20 @@ impl Front {
     /// Returns what to say of a request whose executor does not answer.
     pub(super) fn gave_up(&self, underway: &Underway) -> Failed {
         let group = underway.group;
-        let leader = self.facts.placement.leader_of(group);
+        let leader = match underway.executor {
+            Executor::Node(node) => node,
+            Executor::Here | Executor::Cpu(_) => self.facts.node,
+        };
         match underway.effect {
             Effect::None => Failed::never(
                 RefusalCode::Unavailable,
                 [1, 0],
-                format!("UNAVAILABLE missing {leader}: node {leader}, which leads group {group}, did not answer"),
+                format!("UNAVAILABLE missing {leader}: node {leader}, which led group {group}, did not answer"),
             ),
             Effect::Write => Failed::unknown(
                 RefusalCode::LeaderLost,
                 format!(
-                    "UNKNOWN node {leader}, which leads group {group}, did not answer; the write may have taken effect"
+                    "UNKNOWN node {leader}, which led group {group}, did not answer; the write may have taken effect"
                 ),
             ),
         }
@@ -497,10 +563,17 @@ impl Front {
         ids.into_iter().all(|id| outbox.queued_bytes(id) == 0)
     }
 
-    /// Brings what other threads read of this CPU up to date, now and then.
-    pub(super) fn publish_counters(&mut self, engine: &Engine, now: Instant) {
+    /// Counts a turn: a CPU that does not turn leads nothing.
+    pub(super) fn count_turn(&self) {
+        let turns = &self.shared.counters(self.id).turns;
+        // Only this thread writes it.
+        turns.store(turns.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Brings what other threads read of this CPU up to date, now and then; returns whether it was time.
+    pub(super) fn publish_counters(&mut self, engine: &Engine, now: Instant) -> bool {
         if now < self.counted_at.saturating_add(COUNTERS_EVERY) {
-            return;
+            return false;
         }
         self.counted_at = now;
         let counters = self.shared.counters(self.id);
@@ -508,6 +581,7 @@ impl Front {
         counters.under_way.store(self.requests.len() as u64, Ordering::Relaxed);
         let keys: usize = engine.key_count();
         counters.keys.store(keys as u64, Ordering::Relaxed);
+        true
     }
 
     pub(super) fn note_event(&self, event: &Event) {

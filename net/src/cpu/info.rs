@@ -62,12 +62,12 @@ fn server(text: &mut String, front: &Front, _: &Engine) {
     line(text, format_args!("os:{} {}", std::env::consts::OS, std::env::consts::ARCH));
     line(text, format_args!("arch_bits:{}", usize::BITS));
     line(text, format_args!("process_id:{}", std::process::id()));
-    line(text, format_args!("run_id:{:040x}", facts.me.incarnation.0));
+    line(text, format_args!("run_id:{:040x}", front.run.map_or(0, |run| run.incarnation.0)));
     line(text, format_args!("tcp_port:{}", facts.settings.listen().resp.port()));
     line(text, format_args!("uptime_in_seconds:{uptime}"));
     line(text, format_args!("uptime_in_days:{}", uptime / 86_400));
     line(text, format_args!("quorate_cluster:{}", facts.settings.cluster().id));
-    line(text, format_args!("quorate_node:{}", facts.me.node));
+    line(text, format_args!("quorate_node:{}", facts.node));
     line(
         text,
         format_args!(
@@ -140,7 +140,7 @@ fn io(text: &mut String, front: &Front, _: &Engine) {
 
 fn quorum(text: &mut String, front: &Front, engine: &Engine) {
     let groups = engine.status();
-    let led = groups.iter().filter(|group| group.leader == front.facts.me.node);
+    let led = groups.iter().filter(|group| group.leader == front.facts.node);
     let serving = led.clone().filter(|group| group.state == GroupState::Serving).count();
     line(text, format_args!("quorum_replicas:{}", front.facts.placement.replicas()));
     line(text, format_args!("quorum_write_quorum:{}", front.facts.placement.write_quorum()));

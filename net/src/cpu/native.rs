@@ -7,6 +7,7 @@ use quorate_engine::ids::{CpuId, GroupId, Incarnation, NodeId, ReplicaId};
 use quorate_engine::machine::command::{Command, Op};
 
 use crate::node::facts::Facts;
+use crate::node::greeting::{self, DoorKind, Objection};
 use crate::transport::{Close, ConnId};
 use crate::wire::{
     About, Body, Certainty, DecodeError, Frame, FrameReader, Hello, Refusal, RefusalCode, Reject, RejectCode, Role,
@@ -14,7 +15,7 @@ use crate::wire::{
 };
 
 use super::ending::Ending;
-use super::front::{DoorKind, Front};
+use super::front::Front;
 use super::peers::Greeted;
 use super::requests::{Key, Origin};
 use super::{Cpu, Task, task_of};
@@ -76,44 +77,19 @@ impl Front {
     /// Says who this node is to the one it has dialled.
     pub(super) fn greet(&mut self, conn: ConnId) {
         let facts = std::sync::Arc::clone(&self.facts);
-        let placement = &facts.placement;
-        let hello = Hello {
-            cluster: &facts.settings.cluster().id,
-            role: Role::Peer,
-            node: facts.me.node,
-            incarnation: facts.me.incarnation,
-            cpu: self.id,
-            cpu_count: facts.cpu_count,
-            partitions: placement.slots().partition_count(),
-            replicas: u16::try_from(placement.replicas()).expect("at most 15"),
-            write_quorum: u16::try_from(placement.write_quorum()).expect("at most 15"),
-            fingerprint: facts.fingerprint,
-            password: b"",
-        };
+        let hello = greeting::hello(&facts, Role::Peer, self.run, self.id);
         self.send_frame(conn, |out| hello.encode(out));
     }
 
     fn welcome(&mut self, conn: ConnId, role: Role) {
         let facts = std::sync::Arc::clone(&self.facts);
-        let placement = &facts.placement;
         let mut addresses = Vec::new();
         if role == Role::Client {
             for (node, at) in &facts.addresses {
                 push_address(&mut addresses, *node, &join(&at.host, at.native_port));
             }
         }
-        let welcome = Welcome {
-            cluster: &facts.settings.cluster().id,
-            node: facts.me.node,
-            incarnation: facts.me.incarnation,
-            cpu: self.id,
-            cpu_count: facts.cpu_count,
-            partitions: placement.slots().partition_count(),
-            replicas: u16::try_from(placement.replicas()).expect("at most 15"),
-            write_quorum: u16::try_from(placement.write_quorum()).expect("at most 15"),
-            fingerprint: facts.fingerprint,
-            addresses: crate::wire::AddressList::new(&addresses),
-        };
+        let welcome = greeting::welcome(&facts, self.run, self.id, crate::wire::AddressList::new(&addresses));
         self.send_frame(conn, |out| welcome.encode(out));
     }
 
@@ -124,59 +100,12 @@ impl Front {
     }
 
     /// Returns why whoever says `hello` is not let in.
-    fn objection(&self, hello: &Hello<'_>, door: DoorKind) -> Option<(RejectCode, [u64; 2], String)> {
-        let facts = &self.facts;
-        let own = &facts.settings.cluster().id;
-        let objection = |code, numbers, text| Some((code, numbers, text));
-        let is_any_cluster = hello.cluster.is_empty() && hello.role == Role::Client;
-        if hello.cluster != own && !is_any_cluster {
-            let text = format!("this node belongs to cluster {own:?}, not to {:?}: check cluster.id", hello.cluster);
-            return objection(RejectCode::WrongCluster, [0; 2], text);
-        }
-        match (hello.role, door) {
-            (Role::Client, DoorKind::Peer) => {
-                let text = format!("clients connect to port {}", facts.settings.listen().native.port());
-                return objection(RejectCode::NoSuchDoor, [0; 2], text);
-            }
-            (Role::Peer, DoorKind::Native | DoorKind::Resp) => {
-                let text = format!("nodes connect to port {}", facts.settings.listen().peer.port());
-                return objection(RejectCode::NoSuchDoor, [0; 2], text);
-            }
-            (Role::Client, DoorKind::Native | DoorKind::Resp) => {
-                let password = facts.settings.security().requirepass.as_ref();
-                if password.is_some_and(|password| !password.matches(hello.password)) {
-                    let text = "wrong password: give the one in security.requirepass".to_owned();
-                    return objection(RejectCode::WrongPassword, [0; 2], text);
-                }
-                return None;
-            }
-            (Role::Peer, DoorKind::Peer) => {}
-        }
-        if hello.node == facts.me.node {
-            let text = format!("this is node {} itself: two nodes have the same node.id", facts.me.node);
-            return objection(RejectCode::OwnNode, [0; 2], text);
-        }
-        if !facts.placement.nodes().contains(&hello.node) {
-            let text = format!("node {} is not listed under [[peers]] of node {}", hello.node, facts.me.node);
-            return objection(RejectCode::UnknownNode, [u64::from(hello.node.0), 0], text);
-        }
-        if hello.fingerprint != facts.fingerprint {
-            let placement = &facts.placement;
-            let text = format!(
-                "cluster.partitions, replicas, write_quorum and the list of nodes must be the same everywhere: node {} has \
-                 {}, {}, {}; node {} has {}, {}, {}",
-                hello.node,
-                hello.partitions,
-                hello.replicas,
-                hello.write_quorum,
-                facts.me.node,
-                placement.slots().partition_count(),
-                placement.replicas(),
-                placement.write_quorum()
-            );
-            return objection(RejectCode::WrongSettings, [hello.fingerprint, facts.fingerprint], text);
-        }
-        None
+    fn objection(&self, hello: &Hello<'_>, door: DoorKind) -> Option<Objection> {
+        greeting::objection(&self.facts, hello, door).or_else(|| {
+            let text = format!("node {} has not been registered with the consistent core yet", self.facts.node);
+            let is_early = hello.role == Role::Peer && self.run.is_none();
+            is_early.then_some((RejectCode::NotRegistered, [0; 2], text))
+        })
     }
 }
 
@@ -246,7 +175,11 @@ impl Cpu {
                 Next::Stay
             }
             (Body::Refusal(refusal), Party::Peer { .. }) => {
-                self.front.complete(Key(refusal.number), &Ending::from_refusal(refusal));
+                let (key, ending) = (Key(refusal.number), Ending::from_refusal(refusal));
+                match (refusal.certainty, refusal.code) {
+                    (Certainty::Never, RefusalCode::NotLeader) => self.front.retry(key, &ending),
+                    (Certainty::Never | Certainty::Unknown, _) => self.front.complete(key, &ending),
+                }
                 Next::Stay
             }
             (Body::Publish(publish), Party::Peer { .. }) => {
@@ -278,6 +211,8 @@ impl Cpu {
         }
         self.front.welcome(conn, hello.role);
         match hello.role {
+            // It is let in at the door of the control thread only.
+            Role::Control => Next::Close,
             Role::Client => {
                 self.set_party(conn, Party::Client);
                 Next::Enter(Stage::Client)
@@ -290,12 +225,7 @@ impl Cpu {
     }
 
     fn handle_welcome(&mut self, conn: ConnId, welcome: &Welcome<'_>, node: NodeId) -> Next {
-        let facts = &self.front.facts;
-        let is_expected = welcome.node == node
-            && welcome.cluster == facts.settings.cluster().id
-            && welcome.fingerprint == facts.fingerprint
-            && welcome.cpu_count > 0;
-        if !is_expected {
+        if !greeting::is_expected(&self.front.facts, welcome, node) {
             tracing::warn!(
                 expected = node.0,
                 found = welcome.node.0,

@@ -83,7 +83,7 @@ pub(crate) enum Change {
 
 impl Peers {
     pub(crate) fn new(facts: &Facts) -> Self {
-        let me = facts.me.node;
+        let me = facts.node;
         let others = facts.placement.nodes().iter().copied().filter(|node| *node != me);
         let nodes = others.map(|node| PeerNode {
             node,
@@ -271,9 +271,9 @@ mod tests {
     /// Node 1 of three, and names for its connections.
     fn node_1() -> (Facts, Peers, impl FnMut() -> ConnId) {
         let peers = "[[peers]]\nid = 2\npeer = '127.0.0.1:7620'\n[[peers]]\nid = 3\npeer = '127.0.0.1:7640'\n";
-        let config = Config::from_text("node.toml", &format!("[node]\nid = 1\n{peers}"));
+        let config = Config::from_text("node.toml", &format!("[node]\nid = 1\ndata_dir = '/nonexistent'\n{peers}"));
         let settings = config.build().expect("a correct file");
-        let facts = Facts::new(settings, Incarnation(1), Instant(0), Default::default()).expect("they fit together");
+        let facts = Facts::new(settings, Instant(0), Default::default()).expect("they fit together");
         let peers = Peers::new(&facts);
         let mut outbox = Outbox::new(&TransportSettings::default());
         let address = Address::Tcp("127.0.0.1:1".parse().expect("an address"));

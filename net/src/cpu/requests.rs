@@ -13,9 +13,11 @@
 
 use std::collections::VecDeque;
 
-use quorate_engine::ids::{CpuId, GroupId, NodeId};
+use quorate_engine::Level;
+use quorate_engine::ids::{CpuId, GroupId, LogIndex, NodeId, Slot};
 use quorate_engine::time::Instant;
 
+use super::Task;
 use crate::transport::ConnId;
 
 /// Names a request under way.
@@ -72,17 +74,45 @@ pub(crate) struct Requests {
     limit: usize,
     /// Requests executed elsewhere.
     elsewhere: usize,
+    /// Bytes of commands that are kept.
+    kept_bytes: usize,
 }
 
 #[derive(Debug)]
 struct Row {
     generation: u32,
     underway: Option<Underway>,
+    /// What to send again if nobody has executed it; its memory stays for the next one.
+    kept: Kept,
+    is_kept: bool,
 }
+
+/// A request passed on to another node, as it can be passed on again.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    slot: Slot,
+    level: Level,
+    after: LogIndex,
+    command: Vec<u8>,
+}
+
+impl Kept {
+    const NOTHING: Self = Self { slot: Slot(0), level: Level::Commit, after: LogIndex(0), command: Vec::new() };
+
+    pub(super) fn task(&self, underway: &Underway) -> Task<'_> {
+        let Self { slot, level, after, ref command } = *self;
+        Task { group: underway.group, slot, command, level, after, hops: 0, effect: underway.effect }
+    }
+}
+
+/// Commands above this length are not kept.
+const KEPT_COMMAND_BYTES_MAX: usize = 4096;
+/// Nor are those beyond so many bytes together, on one CPU.
+const KEPT_BYTES_MAX: usize = 16 << 20;
 
 impl Requests {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { rows: Vec::new(), vacant: Vec::new(), deadlines: VecDeque::new(), limit, elsewhere: 0 }
+        Self { rows: Vec::new(), vacant: Vec::new(), deadlines: VecDeque::new(), limit, elsewhere: 0, kept_bytes: 0 }
     }
 
     /// Names a request; `None` if there are too many. `deadline`: when to give up on an executor elsewhere.
@@ -90,7 +120,7 @@ impl Requests {
         let index = match self.vacant.pop() {
             Some(index) => index,
             None if self.rows.len() < self.limit => {
-                self.rows.push(Row { generation: 1, underway: None });
+                self.rows.push(Row { generation: 1, underway: None, kept: Kept::NOTHING, is_kept: false });
                 u32::try_from(self.rows.len() - 1).expect("limits are far below 2^32")
             }
             None => return None,
@@ -107,16 +137,41 @@ impl Requests {
         Some(key)
     }
 
+    /// Keeps the command of a request, if it is short and there is room.
+    pub(super) fn keep(&mut self, key: Key, task: &Task<'_>) {
+        let bytes = task.command.len();
+        if bytes > KEPT_COMMAND_BYTES_MAX || self.kept_bytes + bytes > KEPT_BYTES_MAX {
+            return;
+        }
+        let row = &mut self.rows[index_of(key)];
+        let Kept { slot, level, after, command } = &mut row.kept;
+        (*slot, *level, *after) = (task.slot, task.level, task.after);
+        command.clear();
+        command.extend_from_slice(task.command);
+        row.is_kept = true;
+        self.kept_bytes += bytes;
+    }
+
+    /// As [`Requests::take`], with what was kept of it.
+    pub(super) fn take_kept(&mut self, key: Key) -> Option<(Underway, Option<Kept>)> {
+        let is_kept = self.rows.get(index_of(key)).is_some_and(|row| row.is_kept);
+        let underway = self.take(key)?;
+        let kept = is_kept.then(|| std::mem::replace(&mut self.rows[index_of(key)].kept, Kept::NOTHING));
+        Some((underway, kept))
+    }
+
     /// Takes a request that is answered; `None` if it was given up before.
     pub(crate) fn take(&mut self, key: Key) -> Option<Underway> {
-        let index = u32::try_from(key.0 & u64::from(u32::MAX)).expect("masked");
-        let row = self.rows.get_mut(index as usize)?;
+        let row = self.rows.get_mut(index_of(key))?;
         if u64::from(row.generation) != key.0 >> 32 {
             return None;
         }
         let underway = row.underway.take()?;
+        if std::mem::take(&mut row.is_kept) {
+            self.kept_bytes -= row.kept.command.len();
+        }
         row.generation = row.generation.wrapping_add(1).max(1);
-        self.vacant.push(index);
+        self.vacant.push(u32::try_from(index_of(key)).expect("masked"));
         if underway.executor != Executor::Here {
             self.elsewhere -= 1;
         }
@@ -150,14 +205,18 @@ impl Requests {
     }
 
     fn is_live(rows: &[Row], key: Key) -> bool {
-        let index = usize::try_from(key.0 & u64::from(u32::MAX)).expect("32 bits");
-        rows.get(index).is_some_and(|row| u64::from(row.generation) == key.0 >> 32 && row.underway.is_some())
+        rows.get(index_of(key)).is_some_and(|row| u64::from(row.generation) == key.0 >> 32 && row.underway.is_some())
     }
 
     /// Returns how many are under way.
     pub(crate) fn len(&self) -> usize {
         self.rows.len() - self.vacant.len()
     }
+}
+
+/// Returns the place of a request in the table.
+fn index_of(key: Key) -> usize {
+    usize::try_from(key.0 & u64::from(u32::MAX)).expect("32 bits")
 }
 
 #[cfg(test)]

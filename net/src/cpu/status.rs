@@ -26,10 +26,10 @@ impl Cpu {
         let front = &self.front;
         let facts = &front.facts;
         let own = json!({
-            "id": facts.me.node.0,
-            "incarnation": facts.me.incarnation.0,
+            "id": facts.node.0,
+            "incarnation": front.run.map(|run| run.incarnation.0),
             "state": "up",
-            "address": Map::of(front).resp_address(facts.me.node),
+            "address": Map::of(front).resp_address(facts.node),
         });
         let others = front.peers.states().map(|(node, incarnation, is_up)| {
             json!({
@@ -41,10 +41,11 @@ impl Cpu {
         });
         let mut nodes: Vec<Value> = others.chain([own]).collect();
         nodes.sort_by_key(|node| node["id"].as_u64());
-        let groups: Vec<Value> = self.engine.status().iter().map(group).collect();
+        let groups = self.engine.status();
+        let groups: Vec<Value> = groups.iter().filter(|status| front.holds(status.group)).map(group).collect();
         json!({
             "cluster": facts.settings.cluster().id,
-            "node": facts.me.node.0,
+            "node": facts.node.0,
             "io_driver": front.shared.io.get().map(|choice| choice.driver),
             "io_reason": front.shared.io.get().map(|choice| choice.reason.as_str()),
             "durability": "memory",
@@ -65,6 +66,7 @@ fn group(status: &GroupStatus) -> Value {
         GroupState::Unavailable { missing, .. } => {
             format!("unavailable: missing {}.{}", missing.node, missing.incarnation)
         }
+        GroupState::Undecided => "not formed yet".to_owned(),
         GroupState::TakingOver => "taking over".to_owned(),
         GroupState::Following { leader: Some(_) } => "following".to_owned(),
         GroupState::Following { leader: None } => "following: no leader heard yet".to_owned(),

@@ -62,6 +62,7 @@ impl Child {
         }
         let spawned = command
             .arg("start")
+            .arg("--create")
             .arg("--config")
             .arg(config)
             .env(END_WITH, process::id().to_string())

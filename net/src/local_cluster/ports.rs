@@ -5,6 +5,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::str::FromStr;
 
 use super::folder::random_number;
@@ -142,16 +143,18 @@ impl PortPlan {
         None
     }
 
-    /// Writes the configuration of one node.
-    pub(super) fn config(&self, cluster: &str, id: u16, options: &LocalOptions) -> String {
+    /// Writes the configuration of one node, which keeps its part of the core in `folder`.
+    pub(super) fn config(&self, cluster: &str, id: u16, folder: &Path, options: &LocalOptions) -> String {
         let replicas = self.nodes.len();
         let own = self.nodes.iter().find(|(node, _)| *node == id).expect("it is one of ours").1;
         let mut text = format!(
             "[cluster]\nid = \"{cluster}\"\nreplicas = {replicas}\n\n\
-             [node]\nid = {id}\ncpus = {cpus}\nio = \"{io}\"\npoll = \"adaptive\"\n\n\
+             [node]\nid = {id}\ncpus = {cpus}\nio = \"{io}\"\npoll = \"adaptive\"\n\
+             data_dir = {data_dir}\n\n\
              [listen]\nresp = \"{resp}\"\nnative = \"{native}\"\npeer = \"{peer}\"\n",
             cpus = self.cpus,
             io = options.io,
+            data_dir = toml::Value::from(folder.join(format!("node-{id}")).display().to_string()),
             resp = local(own.resp),
             native = local(own.native),
             peer = local(own.peer),
@@ -204,7 +207,7 @@ mod tests {
             for id in 1..=nodes {
                 let password = Some("with \"quotes\"".to_owned());
                 let options = LocalOptions { has_debug_commands: true, password, ..LocalOptions::default() };
-                let text = plan.config("local-1", id, &options);
+                let text = plan.config("local-1", id, Path::new("/nowhere"), &options);
                 let folder = super::super::Folder::create(&format!("test-{:x}", random_number())).expect("a folder");
                 let path = folder.path().join("node.toml");
                 folder.write(&path, &text).expect("a file");

@@ -1,11 +1,13 @@
-//! What every CPU of a node knows and nobody changes: who the node is, and the map of the cluster.
+//! What every thread of a node knows and nobody changes: who the node is, and how the cluster was laid out at its birth.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use quorate_engine::config::{Config as EngineConfig, ConfigError as EngineConfigError, Placement};
 use quorate_engine::config::{GroupConfig, Settings as EngineSettings};
-use quorate_engine::ids::{CpuId, GroupId, Incarnation, NodeId, ReplicaId};
+use quorate_engine::control::state::Birth;
+use quorate_engine::ids::{CpuId, GroupId, NodeId};
 use quorate_engine::slots::SlotMap;
 use quorate_engine::time::Instant;
 
@@ -18,9 +20,9 @@ use crate::{resp, wire};
 pub struct Facts {
     /// What the node was told.
     pub settings: Settings,
-    /// This run of the node.
-    pub me: ReplicaId,
-    /// Where groups are.
+    /// This node.
+    pub node: NodeId,
+    /// The slots, nodes, replicas and quorum that the cluster begins with.
     pub placement: Placement,
     /// CPUs of this node.
     pub cpu_count: u16,
@@ -83,7 +85,6 @@ impl Facts {
     /// the CPUs.
     pub fn new(
         settings: Settings,
-        incarnation: Incarnation,
         started: Instant,
         peer_doors: BTreeMap<NodeId, SocketAddr>,
     ) -> Result<Self, FactsError> {
@@ -101,10 +102,29 @@ impl Facts {
         let engine = engine_config(&settings, cpu_count)
             .build()
             .map_err(|error| FactsError::Engine { cpus: cpu_count, error })?;
-        let me = ReplicaId { node: settings.node().id, incarnation };
+        let node = settings.node().id;
         let fingerprint = fingerprint(&settings, &nodes);
         let addresses = addresses(&settings);
-        Ok(Self { settings, me, placement, cpu_count, fingerprint, started, engine, peer_doors, addresses })
+        Ok(Self { settings, node, placement, cpu_count, fingerprint, started, engine, peer_doors, addresses })
+    }
+
+    /// Returns what is fixed when the cluster is created.
+    #[must_use]
+    pub fn birth(&self) -> Birth {
+        Birth {
+            slots: self.placement.slots(),
+            nodes: self.placement.nodes().to_vec(),
+            replicas: self.placement.replicas(),
+            write_quorum: self.placement.write_quorum(),
+        }
+    }
+
+    /// Returns how long a change may be under way before the core supersedes it: longer than two read leases, because the
+    /// leases of a leader that was never active are waited for by the next one.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        let replication = self.settings.replication();
+        (2 * replication.suspicion).max(3 * replication.read_lease)
     }
 
     /// Returns the CPU of a node with `cpu_count` CPUs on which `group` lives.
@@ -125,13 +145,12 @@ impl Facts {
         (0..self.placement.slots().group_count()).map(GroupId)
     }
 
-    /// Returns the groups that have a replica on one CPU of this node.
+    /// Returns the groups that live on one CPU of this node if they live on the node at all, which the core decides.
     #[must_use]
     pub fn groups_on(&self, cpu: CpuId) -> Vec<GroupConfig> {
         self.groups()
             .filter(|group| self.home_of(*group) == cpu)
-            .map(|group| self.placement.group(group))
-            .filter(|group| group.has_node(self.me.node))
+            .map(|group| GroupConfig::undecided(group, self.placement.slots().slots_of(group)))
             .collect()
     }
 
@@ -147,15 +166,19 @@ impl Facts {
         self.groups().any(|group| self.home_of(group) == ours && Self::cpu_of(group, their_count) == theirs)
     }
 
-    /// Returns where to reach one CPU of another node: its Unix socket if both share a folder, else its port.
+    /// Returns where to reach one CPU of another node, or its control thread: its Unix socket if both share a folder, else
+    /// its port.
     #[must_use]
-    pub fn peer_door(&self, node: NodeId, cpu: CpuId) -> Option<Address> {
+    pub fn peer_door(&self, node: NodeId, cpu: Option<CpuId>) -> Option<Address> {
         let peer = self.settings.peers().iter().find(|peer| peer.id == node)?;
-        if let Some(path) = peer.unix_socket(Door::Peer, Some(cpu)) {
+        if let Some(path) = peer.unix_socket(Door::Peer, cpu) {
             return Some(Address::Unix(path));
         }
         let base = *self.peer_doors.get(&node)?;
-        let port = base.port().checked_add(1)?.checked_add(cpu.0)?;
+        let port = match cpu {
+            Some(cpu) => base.port().checked_add(1)?.checked_add(cpu.0)?,
+            None => base.port(),
+        };
         Some(Address::Tcp(SocketAddr::new(base.ip(), port)))
     }
 
@@ -212,6 +235,12 @@ fn fingerprint(settings: &Settings, nodes: &[NodeId]) -> u64 {
     let mut text = format!("{}|{}|{}|{}", cluster.id, cluster.partitions, cluster.replicas, cluster.write_quorum);
     for node in nodes {
         text.push_str(&format!("|{node}"));
+    }
+    // Those who wait for leases to run out go by their own setting.
+    let replication = settings.replication();
+    text.push_str(&format!("|{:?}|{:?}", replication.read_lease, replication.suspicion));
+    for node in settings.core_nodes() {
+        text.push_str(&format!("|core {node}"));
     }
     let low = u64::from(crc32c::crc32c(text.as_bytes()));
     text.push('!');

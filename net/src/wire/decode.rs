@@ -23,6 +23,7 @@ use quorate_engine::time::{Instant, LogTime};
 use rkyv::Portable;
 use rkyv::bytecheck::CheckBytes;
 
+use super::control::Control;
 use super::error::DecodeError;
 use super::header::{HEADER_BYTES, Header, MAGIC, VERSION_AT, Validator, WIRE_VERSION, access, checksum};
 use super::hello::{
@@ -149,6 +150,7 @@ impl Announced {
             Kind::Publish => Body::Publish(raw.publish()?),
             Kind::Status => Body::Status(raw.status()?),
             Kind::StatusReply => Body::StatusReply(raw.status_reply()?),
+            Kind::Control => Body::Control(Control { json: raw.text("the text", raw.bytes)? }),
         };
         Ok(Frame { about, body })
     }
@@ -185,7 +187,7 @@ impl<'a> Raw<'a> {
                 Err(DecodeError::NotZero { kind: self.kind })
             }
             Role::Client => Ok(hello),
-            Role::Peer => {
+            Role::Peer | Role::Control => {
                 self.check_end(hello.cluster, hello.node, (hello.cpu, hello.cpu_count))?;
                 self.check_layout(hello.partitions, hello.replicas, hello.write_quorum)?;
                 Ok(hello)

@@ -38,6 +38,8 @@ pub enum Role {
     Peer,
     /// A native client.
     Client,
+    /// The control thread of a node, which comes to a node of the consistent core.
+    Control,
 }
 
 /// The first frame of whoever connects. The wire version is the one in its header.
@@ -135,8 +137,8 @@ impl<'a> Hello<'a> {
 
 /// The answer to a [`Hello`]: who is at this end, and how the cluster is laid out.
 ///
-/// With it a client computes by itself where a key lives: its slot, the partition and group of that, and the leader,
-/// which is node `(group mod node count) + 1` as long as the map is static.
+/// With it a client computes by itself in which group a key lives: its slot, and the partition and group of that. Which node
+/// leads the group changes; any node passes a request on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Welcome<'a> {
     /// The cluster, at most [`CLUSTER_BYTES_MAX`] bytes.
@@ -294,6 +296,8 @@ pub enum RejectCode {
     TooManyConnections,
     /// The node is going down.
     Stopping,
+    /// The consistent core has not registered this run of the node yet: try again.
+    NotRegistered,
 }
 
 /// Refuses a connection. The end that gets it closes.

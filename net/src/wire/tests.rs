@@ -141,7 +141,7 @@ fn outcome_sample() -> impl Strategy<Value = Sample> {
 }
 
 fn connection_sample() -> impl Strategy<Value = Sample> {
-    ("[a-zé]{1,20}", vec(any::<u8>(), 0..=PASSWORD_BYTES_MAX), any::<u64>(), 0..5_u8).prop_map(
+    ("[a-zé]{1,20}", vec(any::<u8>(), 0..=PASSWORD_BYTES_MAX), any::<u64>(), 0..6_u8).prop_map(
         |(text, bytes, number, which)| match which {
             0 => sample(Stage::Greeting, |out| Hello::client(&text, &bytes).encode(out)),
             1 => sample(Stage::Answering, |out| {
@@ -151,6 +151,7 @@ fn connection_sample() -> impl Strategy<Value = Sample> {
                 Publish { audience: Audience::Channel, channel: text.as_bytes(), payload: &bytes }.encode(out);
             }),
             3 => sample(Stage::Client, |out| StatusRequest { number }.encode(out)),
+            4 => sample(Stage::Core, |out| Control { json: &text }.encode(out)),
             _ => sample(Stage::Server, |out| StatusReply { number, json: &text }.encode(out)),
         },
     )

@@ -27,8 +27,6 @@ pub(crate) struct Shape {
     /// CPUs of each node that is started; its length is how many are.
     cpus: Vec<u16>,
     io: Vec<&'static str>,
-    /// Nodes that belong to the cluster and are never started.
-    absent: u16,
     settings: Vec<(&'static str, &'static str, String)>,
     password: Option<&'static str>,
     has_unix_sockets: bool,
@@ -37,15 +35,14 @@ pub(crate) struct Shape {
 impl Shape {
     /// Three nodes with one CPU each, and node 1 leads everything.
     pub(crate) fn three() -> Self {
-        Self {
-            cpus: vec![1; 3],
-            io: vec!["auto"; 3],
-            absent: 0,
-            settings: Vec::new(),
-            password: None,
-            has_unix_sockets: false,
-        }
-        .partitions(1)
+        Self { cpus: vec![1; 3], io: vec!["auto"; 3], settings: Vec::new(), password: None, has_unix_sockets: false }
+            .partitions(1)
+            .suspicion("10 s")
+    }
+
+    /// Sets how long a node may be silent. By default it is so long that nobody takes over because this machine is busy.
+    pub(crate) fn suspicion(self, time: &str) -> Self {
+        self.set_text("replication", "suspicion", time)
     }
 
     /// A node alone.
@@ -65,12 +62,6 @@ impl Shape {
 
     pub(crate) fn partitions(self, partitions: u32) -> Self {
         self.set("cluster", "partitions", partitions)
-    }
-
-    /// Adds a node that holds nothing and is not started.
-    pub(crate) fn with_absent_node(mut self) -> Self {
-        self.absent += 1;
-        self
     }
 
     pub(crate) fn password(mut self, password: &'static str) -> Self {
@@ -108,6 +99,7 @@ impl Shape {
             ("node", "id", id.to_string()),
             ("node", "cpus", self.cpus[index].to_string()),
             ("node", "io", quoted(self.io[index])),
+            ("node", "data_dir", quoted(&folder.data(id).display().to_string())),
             ("listen", "resp", resp),
             ("listen", "native", native),
             ("listen", "peer", peer),
@@ -135,7 +127,7 @@ impl Shape {
     }
 
     fn node_count(&self) -> u16 {
-        u16::try_from(self.cpus.len()).expect("a few") + self.absent
+        u16::try_from(self.cpus.len()).expect("a few")
     }
 }
 
@@ -154,6 +146,7 @@ pub(crate) struct Cluster {
 pub(crate) struct Daemon {
     id: u16,
     config: PathBuf,
+    data: PathBuf,
     log: PathBuf,
     ports: Vec<u16>,
     child: Option<Child>,
@@ -181,7 +174,8 @@ impl Cluster {
             let config = folder.path().join(format!("node-{id}.toml"));
             fs::write(&config, shape.config(&name, id, base, &folder)).expect("a file of our own");
             let log = folder.path().join(format!("node-{id}.log"));
-            let mut node = Daemon { id, config, log, ports: ports(base, id).collect(), child: None };
+            let data = folder.data(id);
+            let mut node = Daemon { id, config, data, log, ports: ports(base, id).collect(), child: None };
             if *is_started {
                 node.start();
             }
@@ -246,8 +240,14 @@ impl Cluster {
         self.folder.sockets(id).join("native.sock")
     }
 
-    pub(crate) fn peer(&self, id: u16) -> String {
+    /// Returns the door of a node's control thread.
+    pub(crate) fn control(&self, id: u16) -> String {
         address(doors(self.base, id)[2])
+    }
+
+    /// Returns the door of one of its CPUs for those of other nodes.
+    pub(crate) fn peer_of_cpu(&self, id: u16, cpu: u16) -> String {
+        address(doors(self.base, id)[2] + 1 + cpu)
     }
 
     pub(crate) fn connect(&self, id: u16) -> Resp {
@@ -277,6 +277,20 @@ impl Cluster {
             resp.ask(&["AUTH", password]);
         }
         resp.try_status()
+    }
+
+    /// Waits until a node that came back counts again in the one group there is, and keeps up.
+    pub(crate) fn wait_for_member(&self, leader: u16, node: u16) {
+        until(&format!("node {node} counts again and keeps up"), || {
+            let (leading, following) = (self.try_status(leader)?, self.try_status(node)?);
+            let group = &leading.groups[0];
+            let is_counted = group.state == "serving" && group.learners.is_empty() && group.members.contains(&node);
+            let is_even = !group.lost.contains(&node) && !group.catching_up.contains(&node);
+            let is_following = following.groups.first().is_some_and(|group| group.state == "following");
+            // The run that counts is the one that answers.
+            let run_of = |report: &Report| report.nodes.iter().find(|known| known.id == node)?.incarnation;
+            (is_counted && is_even && is_following && run_of(&leading) == run_of(&following)).then_some(())
+        });
     }
 
     /// Waits until these nodes have executed everything that was committed, and compares their state.
@@ -311,6 +325,9 @@ impl Daemon {
         let errors = log.try_clone().expect("a file can be written twice");
         let mut command = quorate();
         command.args(["start", "--config"]).arg(&self.config).stdout(log).stderr(errors);
+        if !self.data.exists() {
+            command.arg("--create");
+        }
         // So that it ends with this process if nothing here comes to dropping it.
         command.env("QUORATE_END_WITH", std::process::id().to_string());
         self.child = Some(command.spawn().expect("the binary was built for this test"));
@@ -437,6 +454,11 @@ impl Folder {
 
     fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Returns where node `id` keeps its part of the core.
+    fn data(&self, id: u16) -> PathBuf {
+        self.0.join(format!("data-{id}"))
     }
 
     /// Returns where node `id` has its sockets.

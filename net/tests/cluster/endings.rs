@@ -24,8 +24,8 @@ fn a_follower_that_is_asked_to_end_does_so_and_costs_nothing() {
 
 #[test]
 fn a_leader_that_is_asked_to_end_leaves_what_it_acknowledged_with_the_others() {
-    let mut cluster = Cluster::start(&Shape::three());
-    // Long enough to be told that it is over, short enough not to wait for a leader that does not come back.
+    let mut cluster = Cluster::start(&Shape::three().set_text("limits", "request_timeout", "300 ms"));
+    // Long enough to be told that it is over, short enough not to wait for another leader.
     let options = ClientOptions { request_timeout: std::time::Duration::from_secs(5), ..cluster.client(1) };
     let load = Load::start(options, 0);
     load.advance(10_000);

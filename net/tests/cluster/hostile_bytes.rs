@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use quorate::wire::{
-    About, Body, BodyLimits, HEADER_BYTES, Hello, RequestHead, Role, Stage, StatusRequest, decode, encode_message,
+    About, Body, BodyLimits, Control, HEADER_BYTES, Hello, RequestHead, Role, Stage, StatusRequest, decode,
+    encode_message,
 };
 use quorate_engine::entry::BODY_BYTES_MAX;
 use quorate_engine::ids::{CpuId, EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId};
@@ -236,7 +237,10 @@ fn refusal(address: &str, stage: Stage, pieces: &[&[u8]], after: Option<Shutdown
     let mut rest = &bytes[..];
     let mut stage = stage;
     while !rest.is_empty() {
-        let (frame, length) = decode(rest, stage, &BodyLimits::DEFAULT).expect("a node sends whole frames");
+        let limits = BodyLimits::DEFAULT;
+        // At the door of a control thread other frames follow the welcome.
+        let decoded = decode(rest, stage, &limits).or_else(|_| decode(rest, Stage::Core, &limits));
+        let (frame, length) = decoded.expect("a node sends whole frames");
         match frame.body {
             Body::Reject(reject) => reject.text.clone_into(&mut text),
             Body::Welcome(_) => stage = Stage::Peer,
@@ -398,8 +402,11 @@ fn frames_that_cannot_be_are_refused_at_the_peer_door() {
 }
 
 fn send_frames_to_the_peer_door(io: &'static str) {
-    // Node 4 belongs to the cluster, holds nothing and is not there: whoever says to be it is let in.
-    let cluster = Cluster::start(&Shape::three().io(&[io; 3]).with_absent_node());
+    // Node 4 belongs to the cluster, holds nothing and is gone: whoever says to be it is let in.
+    let four = Shape::three().cpus(&[1; 4]).io(&[io; 4]).set("cluster", "replicas", 3);
+    let mut cluster = Cluster::start(&four);
+    cluster.node_mut(4).kill();
+    let cluster = cluster;
     let right = fingerprint(&cluster);
     let greet = |node: u16, fingerprint: u64| encoded(|out| peer_hello(&cluster, node, fingerprint).encode(out));
     let other = encoded(|out| Hello { cluster: "other", ..peer_hello(&cluster, 4, right) }.encode(out));
@@ -414,7 +421,7 @@ fn send_frames_to_the_peer_door(io: &'static str) {
         (&[&other], "this node belongs to cluster"),
         (&[&greet(1, right)], "this is node 1 itself: two nodes have the same node.id"),
         (&[&greet(77, right)], "node 77 is not listed under [[peers]] of node 1"),
-        (&[&greet(4, right ^ 1)], "cluster.partitions, replicas, write_quorum and the list of nodes must be the same"),
+        (&[&greet(4, right ^ 1)], "cluster.partitions, replicas, write_quorum, the list of nodes"),
         (&[&hello, &hello], "a Hello frame cannot come at stage Peer"),
         (&[&hello, &with(append.clone(), CRC_AT, b"abcd")], "a Append frame with checksum"),
         (
@@ -426,7 +433,7 @@ fn send_frames_to_the_peer_door(io: &'static str) {
     ];
     beside_a_bystander(&cluster, 32 << 20, || {
         for (pieces, expected) in cases {
-            let text = refusal(&cluster.peer(1), Stage::Answering, pieces, None);
+            let text = refusal(&cluster.peer_of_cpu(1, 0), Stage::Answering, pieces, None);
             assert!(text.contains(expected), "{text:?} is not {expected:?}");
         }
         // Whole frames that a member may send and this one may not: they change nothing.
@@ -436,11 +443,65 @@ fn send_frames_to_the_peer_door(io: &'static str) {
         encode_message(&mut forged, About { group: GroupId(0), epoch: Epoch(1) }, &Message::Ack(ack));
         encode_message(&mut forged, About { group: GroupId(500), epoch: Epoch(1) }, &Message::Ack(ack));
         for id in [1, 2] {
-            refusal(&cluster.peer(id), Stage::Answering, &[&hello, &forged], Some(Shutdown::Write));
+            refusal(&cluster.peer_of_cpu(id, 0), Stage::Answering, &[&hello, &forged], Some(Shutdown::Write));
         }
     });
     let groups = [1, 2, 3].map(|id| cluster.status(id).groups[0].clone());
     assert!(groups.iter().all(|group| group.epoch == 1 && group.commit < 1 << 40), "{groups:?}");
+}
+
+/// The door of the control thread, which speaks the same frames and takes others.
+#[test]
+fn what_the_consistent_core_cannot_mean_is_refused_at_its_door() {
+    let four = Shape::three().cpus(&[1; 4]).io(&["auto"; 4]).set("cluster", "replicas", 3);
+    let mut cluster = Cluster::start(&four);
+    cluster.node_mut(4).kill();
+    let cluster = cluster;
+    let right = fingerprint(&cluster);
+    let greet = |node: u16, fingerprint: u64| {
+        encoded(|out| Hello { role: Role::Control, ..peer_hello(&cluster, node, fingerprint) }.encode(out))
+    };
+    let control = |json: &str| encoded(|out| Control { json }.encode(out));
+    let peer = encoded(|out| peer_hello(&cluster, 4, right).encode(out));
+    let (hello, deep) = (greet(4, right), "[".repeat(100_000));
+    let misunderstood = "a control frame that this version does not understand";
+    let cases: [(&[&[u8]], &str); 10] = [
+        (&[b"GET / HTTP/1.1\r\n"], "not the native protocol"),
+        (&[&peer], "CPUs of nodes connect to port "),
+        (&[&greet(1, right)], "this is node 1 itself: two nodes have the same node.id"),
+        (&[&greet(77, right)], "node 77 is not listed under [[peers]] of node 1"),
+        (&[&greet(4, right ^ 1)], "which of them are the core"),
+        (&[&hello, &hello], "a Hello frame cannot come at stage Core"),
+        (&[&hello, &control("")], misunderstood),
+        (&[&hello, &control(&deep)], misunderstood),
+        (&[&hello, &control(r#"{"Register":{"nonce":-1}}"#)], misunderstood),
+        (&[&hello, &with(control("{}"), CRC_AT, b"abcd")], "a Control frame with checksum"),
+    ];
+    beside_a_bystander(&cluster, 32 << 20, || {
+        for (pieces, expected) in cases {
+            let text = refusal(&cluster.control(1), Stage::Answering, pieces, None);
+            assert!(text.contains(expected), "{text:?} is not {expected:?}");
+        }
+        // What a node may say, and this one says of others: it changes nothing.
+        let run = r#"{"node":1,"incarnation":1}"#;
+        let stranger = r#"{"node":4,"incarnation":99}"#;
+        for words in [
+            format!(r#"{{"Heartbeat":{{"from":{run},"turns":[],"without_quorum":[0],"silent":[1,2,3]}}}}"#),
+            format!(r#"{{"Heartbeat":{{"from":{stranger},"turns":[],"without_quorum":[0],"silent":[1,2,3]}}}}"#),
+            format!(r#"{{"Ask":{{"from":{run},"group":0,"ask":{{"Renew":{{"epoch":1}}}}}}}}"#),
+            format!(r#"{{"Ask":{{"from":{stranger},"group":0,"ask":{{"Renew":{{"epoch":1}}}}}}}}"#),
+            format!(r#"{{"Ask":{{"from":{stranger},"group":77,"ask":{{"Activate":{{"epoch":9}}}}}}}}"#),
+            r#"{"Store":{"number":7,"founders":{"4":7}}}"#.to_owned(),
+        ] {
+            for id in [1, 2, 3] {
+                let text =
+                    refusal(&cluster.control(id), Stage::Answering, &[&hello, &control(&words)], Some(Shutdown::Write));
+                assert_eq!(text, "", "{words}");
+            }
+        }
+    });
+    let groups = [1, 2, 3].map(|id| cluster.status(id).groups[0].clone());
+    assert!(groups.iter().all(|group| group.epoch == 1 && group.leader == 1), "{groups:?}");
 }
 
 /// `auto` is io_uring where the kernel grants it.

@@ -33,7 +33,10 @@ fn writes_on_their_way_to_a_leader_that_is_killed_are_unknown_or_never_happened(
     let written = load.stop();
     assert!(!written.problems.is_empty());
     for problem in &written.problems {
-        let is_honest = problem == "Unknown(Node(LeaderLost))" || problem.contains("UNAVAILABLE missing 1");
+        let is_honest = problem == "Unknown(Node(LeaderLost))"
+            || problem == "Unknown(Deadline)"
+            || problem.contains("UNAVAILABLE missing 1")
+            || problem.contains("TIMEOUT not done before its deadline");
         assert!(is_honest, "{problem}");
     }
     // A write quorum is two: the leader and one of these had each that was acknowledged.

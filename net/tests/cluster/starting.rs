@@ -8,12 +8,17 @@ use super::resp::{Reply, Resp};
 
 /// Runs `quorate start` with a configuration that it does not start with; returns what it says.
 fn refused(config: &str) -> String {
+    refused_as(config, &["--create"])
+}
+
+fn refused_as(config: &str, flags: &[&str]) -> String {
     let folder = std::env::temp_dir().join(format!("quorate-starting-{:x}", quorate::local_cluster::random_number()));
     fs::create_dir(&folder).expect("a folder of our own");
-    let path = folder.join("node.toml");
+    let (path, data) = (folder.join("node.toml"), folder.join("data").display().to_string());
     fs::write(&path, config).expect("a file of our own");
-    let said =
-        refused_with(&["--config", &path.display().to_string()]).replace(&path.display().to_string(), "node.toml");
+    let path = path.display().to_string();
+    let arguments = [&["--config", &path, "--data-dir", &data][..], flags].concat();
+    let said = refused_with(&arguments).replace(&path, "node.toml");
     fs::remove_dir_all(&folder).expect("a folder of our own");
     said
 }
@@ -85,24 +90,23 @@ fn a_node_without_its_peers_says_what_it_waits_for() {
     let mut resp = until("node 1 listens", || Resp::try_connect(&cluster.resp(1)));
     let log = until("it says what it waits for", || {
         let log = cluster.node(1).log();
-        log.contains("groups serve once").then_some(log)
+        log.contains("waiting for the consistent core").then_some(log)
     });
     assert!(
-        log.contains("groups serve once their leader has heard 2 other replicas; see `quorate status --connect"),
+        log.contains(
+            "a majority of nodes [1, 2, 3]; a new cluster serves once all its nodes were there; see `quorate status"
+        ),
         "{log}"
     );
     for request in [&["SET", "k", "v"][..], &["GET", "k"], &["DBSIZE"]] {
         let reply = resp.ask(request);
-        assert!(
-            reply.error().starts_with("NOQUORUM have 1 need 3: too few replicas of group 0"),
-            "{request:?}: {reply:?}"
-        );
+        assert!(reply.error().starts_with("UNAVAILABLE node 1 has not been registered"), "{request:?}: {reply:?}");
         assert!(reply.error().contains("see `quorate status`"), "{reply:?}");
     }
     let ended = quorate().args(["status", "--connect", &cluster.resp(1)]).output().expect("the binary was built");
     let said = String::from_utf8_lossy(&ended.stdout);
     assert_eq!(ended.status.code(), Some(4), "{said}");
-    assert!(said.contains("waiting: 1 of 3 replicas"), "{said}");
+    assert!(said.contains("not formed yet"), "{said}");
     assert!(said.contains("unreachable"), "{said}");
 }
 
@@ -110,12 +114,19 @@ fn a_node_without_its_peers_says_what_it_waits_for() {
 fn a_cluster_does_not_begin_with_two_of_three_and_does_with_all() {
     let mut cluster = Cluster::launch(&Shape::three(), &[true, true, false]);
     let mut resp = until("node 1 listens", || Resp::try_connect(&cluster.resp(1)));
-    until("node 2 is heard", || {
-        resp.ask(&["SET", "k", "v"]).error().starts_with("NOQUORUM have 2 need 3").then_some(())
-    });
+    for _ in 0..20 {
+        assert!(resp.ask(&["SET", "k", "v"]).is_error("UNAVAILABLE"));
+    }
     cluster.node_mut(3).start();
     until("it serves", || (resp.ask(&["SET", "k", "v"]) == Reply::ok()).then_some(()));
     cluster.assert_equal(&[1, 2, 3]);
+}
+
+#[test]
+fn a_node_of_the_core_without_a_store_says_how_a_cluster_is_created() {
+    let said = refused_as(ALONE, &[]);
+    assert!(said.contains("holds nothing that the core has agreed on"), "{said}");
+    assert!(said.contains("start each node of the core once with --create"), "{said}");
 }
 
 #[test]
@@ -133,7 +144,8 @@ fn nodes_that_do_not_belong_together_say_why() {
             logs.contains(expected).then_some(())
         });
     };
-    let renamed = |text: String| text.replace(one.name(), "scores");
+    let elsewhere = |text: String| text.replace("/data-2", "/data-of-another");
+    let renamed = |text: String| elsewhere(text).replace(&format!("\"{}\"", one.name()), "\"scores\"");
     said_by("another cluster", &renamed, "belongs to cluster");
     let divided = |text: String| text.replace("partitions = 1", "partitions = 2");
     said_by("other partitions", &divided, "must be the same everywhere: node 1 has 1, 3, 2; node 2 has 2, 3, 2");

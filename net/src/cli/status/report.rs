@@ -131,7 +131,8 @@ impl Report {
             for nodes in [&mut group.members, &mut group.learners, &mut group.lost, &mut group.catching_up] {
                 nodes.sort_unstable();
             }
-            if !is_leader_up {
+            // 0: the core has not formed the group yet, and its state says so.
+            if !is_leader_up && group.leader != 0 {
                 if !group.lost.contains(&group.leader) {
                     group.lost.push(group.leader);
                 }

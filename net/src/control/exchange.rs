@@ -1,0 +1,169 @@
+//! What the control thread and the CPUs of a node leave for each other.
+//!
+//! The core's news go to every CPU: each has to know who leads what. What engines ask of the core, and which groups of
+//! theirs have no quorum, goes the other way.
+//!
+//! # Bounds
+//! One entry a group, and each way the last one counts: news by their version, asks because an engine asks again for what
+//! it still wants.
+//!
+//! # Threads
+//! Any. A CPU looks at one flag in each turn; the locks are taken when there is something, and held for a few moves.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crossbeam::utils::CachePadded;
+use parking_lot::Mutex;
+use quorate_engine::control::record::{Ask, News};
+use quorate_engine::ids::{CpuId, GroupId, ReplicaId};
+
+use crate::cpu::Bell;
+use crate::transport::Waker;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    cpus: Vec<CachePadded<Desk>>,
+    asks: Mutex<BTreeMap<GroupId, Ask>>,
+    /// Wakes the control thread, once it runs.
+    pub(crate) waker: OnceLock<Waker>,
+    /// Set when the control thread is to end.
+    is_over: AtomicBool,
+}
+
+/// What belongs to one CPU.
+#[derive(Debug)]
+struct Desk {
+    has_mail: AtomicBool,
+    mail: Mutex<Mail>,
+    /// Groups that are led here and have no quorum.
+    unled: Mutex<Vec<GroupId>>,
+    bell: Arc<Bell>,
+}
+
+/// What a CPU is told.
+#[derive(Debug, Default)]
+pub(crate) struct Mail {
+    /// Which run of the node this is.
+    pub(crate) run: Option<ReplicaId>,
+    /// What was said last of groups.
+    pub(crate) groups: BTreeMap<GroupId, GroupNews>,
+}
+
+/// What the core says of a group.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupNews {
+    pub(crate) news: Arc<News>,
+    /// Members that are gone, if the group cannot be led again without them.
+    pub(crate) missing: Arc<[ReplicaId]>,
+}
+
+/// The bit of a CPU's doorbell that the control thread rings: above those of all CPUs.
+const CONTROL_BIT: u32 = 62;
+
+impl Exchange {
+    pub(crate) fn new(bells: &[Arc<Bell>]) -> Self {
+        let desk = |bell: &Arc<Bell>| {
+            CachePadded::new(Desk {
+                has_mail: AtomicBool::new(false),
+                mail: Mutex::default(),
+                unled: Mutex::default(),
+                bell: Arc::clone(bell),
+            })
+        };
+        Self {
+            cpus: bells.iter().map(desk).collect(),
+            asks: Mutex::default(),
+            waker: OnceLock::new(),
+            is_over: AtomicBool::new(false),
+        }
+    }
+
+    // ---- the control thread ----
+
+    /// Tells all CPUs which run of the node this is.
+    pub(crate) fn post_run(&self, run: ReplicaId) {
+        self.post(|mail| mail.run = Some(run));
+    }
+
+    /// Tells all CPUs what the core says about a group. The caller sees to it that news only get newer.
+    pub(crate) fn post_news(&self, group: GroupId, news: &GroupNews) {
+        self.post(|mail| drop(mail.groups.insert(group, news.clone())));
+    }
+
+    fn post(&self, put: impl Fn(&mut Mail)) {
+        for desk in &self.cpus {
+            put(&mut desk.mail.lock());
+            // Release: whoever sees the flag finds the mail; the lock would do as well.
+            desk.has_mail.store(true, Ordering::Release);
+        }
+        self.wake_cpus();
+    }
+
+    /// Has every CPU turn once, one that sleeps included.
+    pub(crate) fn wake_cpus(&self) {
+        for desk in &self.cpus {
+            if desk.bell.doorbell.ring(CONTROL_BIT) {
+                desk.bell.wake();
+            }
+        }
+    }
+
+    pub(crate) fn take_asks(&self) -> BTreeMap<GroupId, Ask> {
+        core::mem::take(&mut *self.asks.lock())
+    }
+
+    /// Returns the groups of all CPUs that are led here and have no quorum.
+    pub(crate) fn unled(&self) -> Vec<GroupId> {
+        self.cpus.iter().flat_map(|desk| desk.unled.lock().clone()).collect()
+    }
+
+    /// Whether the control thread is to end.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
+    // ---- others ----
+
+    /// Has the control thread end.
+    pub(crate) fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+        self.wake_control();
+    }
+
+    fn wake_control(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker.wake();
+        }
+    }
+
+    /// Whether there is mail for a CPU. Cost: one load.
+    pub(crate) fn has_mail(&self, cpu: CpuId) -> bool {
+        self.desk(cpu).has_mail.load(Ordering::Acquire)
+    }
+
+    /// Takes the mail of a CPU.
+    pub(crate) fn take_mail(&self, cpu: CpuId) -> Mail {
+        let desk = self.desk(cpu);
+        // Before the mail is taken: what comes after it is found the next time.
+        desk.has_mail.store(false, Ordering::Release);
+        core::mem::take(&mut *desk.mail.lock())
+    }
+
+    /// Passes on what an engine asks of the core.
+    pub(crate) fn ask(&self, group: GroupId, ask: Ask) {
+        self.asks.lock().insert(group, ask);
+        self.wake_control();
+    }
+
+    /// Says which groups of a CPU are led here and have no quorum; it goes out with the next heartbeat.
+    pub(crate) fn set_unled(&self, cpu: CpuId, groups: Vec<GroupId>) {
+        *self.desk(cpu).unled.lock() = groups;
+    }
+
+    fn desk(&self, cpu: CpuId) -> &Desk {
+        &self.cpus[usize::from(cpu.0)]
+    }
+}

@@ -1,0 +1,77 @@
+//! What nodes and the consistent core say to each other, as JSON in control frames.
+//!
+//! Every node has a connection to every node of the core, dialled by itself; what it has to say goes out over it, and the
+//! answers come back on it. Between two nodes of the core there are two, one from each side. All of it may be lost with
+//! a connection: registrations, asks and heartbeats are repeated, and whoever connects is told all there is to know.
+
+use omnipaxos::messages::Message;
+use quorate_engine::control::core::Entry;
+use quorate_engine::control::detector::Heartbeat;
+use quorate_engine::control::record::{Ask, News};
+use quorate_engine::ids::{GroupId, ReplicaId};
+use serde::{Deserialize, Serialize};
+
+use super::meeting::Founders;
+use crate::wire::Control;
+
+/// From a node to one of the core.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum ToCore {
+    /// A process of the node that greeted has started.
+    Register {
+        /// Drawn at its start.
+        nonce: u64,
+    },
+    /// It lives.
+    Heartbeat(Heartbeat),
+    /// A replica of it asks for a decision about its group.
+    Ask {
+        /// The replica.
+        from: ReplicaId,
+        /// The group.
+        group: GroupId,
+        /// What it asks for.
+        ask: Ask,
+    },
+    /// From one node of the core to another, first of all: which store it has.
+    Store {
+        /// Its number.
+        number: u64,
+        /// Those of all, if it has written them down.
+        founders: Option<Founders>,
+    },
+    /// From one node of the core to another.
+    Consensus(Box<Message<Entry>>),
+}
+
+/// From a node of the core to any node.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum FromCore {
+    /// A process of the node that greeted has been registered.
+    Registered {
+        /// As this run.
+        run: ReplicaId,
+        /// What that process has drawn at its start.
+        nonce: u64,
+    },
+    /// Which run of the node that greeted counts.
+    Current {
+        /// The run.
+        run: ReplicaId,
+    },
+    /// What is known about a group.
+    News {
+        /// The group.
+        group: GroupId,
+        /// What is known.
+        news: Box<News>,
+        /// Members that are gone, if the group cannot be led again without them.
+        missing: Vec<ReplicaId>,
+    },
+}
+
+/// Appends a frame to `out`.
+pub(super) fn encode(words: &impl Serialize, out: &mut Vec<u8>) {
+    let json = serde_json::to_string(words).expect("numbers, texts and lists have a form in JSON");
+    Control { json: &json }.encode(out);
+}
