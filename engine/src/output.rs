@@ -210,6 +210,13 @@ pub enum Event {
         /// To this epoch.
         epoch: Epoch,
     },
+    /// It holds the log that is to be led, and gives it to the members.
+    Adopted {
+        /// The group.
+        group: GroupId,
+        /// To lead it in this epoch.
+        epoch: Epoch,
+    },
     /// A leader has promised a later epoch: it neither answers nor acknowledges any more.
     Deposed {
         /// The group.

@@ -13,8 +13,8 @@
 //! a disk that is slow delays no CPU.
 //!
 //! # Time and units
-//! The node's monotonic clock. A heartbeat leaves every quarter of the suspicion time, counted from the last one; what was
-//! not registered registers again every [`REGISTER_EVERY`]; links are dialled again after [`RETRY_EVERY`].
+//! The node's monotonic clock. A heartbeat leaves every quarter of the suspicion time, counted from the last one, and at once
+//! from a node of the core when it finds another one silent, or hears it again; what was not registered registers again every [`REGISTER_EVERY`]; links are dialled again after [`RETRY_EVERY`].
 //!
 //! # Order
 //! What one node of the core says to another goes over one connection, and nothing of an earlier connection counts once
@@ -85,6 +85,8 @@ pub(crate) struct Control {
     visitors: Vec<Visitor>,
     register_at: Instant,
     beat_at: Instant,
+    /// Whom the last heartbeat called silent.
+    said_silent: Vec<NodeId>,
 }
 
 /// What this node has to do with the core beside talking to it.
@@ -168,6 +170,7 @@ impl Control {
             visitors: Vec::new(),
             register_at: Instant(0),
             beat_at: Instant(0),
+            said_silent: Vec::new(),
         };
         // A core of one has nobody to wait for.
         control.end_meeting();
@@ -186,7 +189,8 @@ impl Control {
 
     fn wake_at(&self) -> Instant {
         let dial_at = self.links.iter().filter(|link| matches!(link.state, LinkState::Down)).map(|link| link.retry_at);
-        let register_at = self.run.is_none().then_some(self.register_at);
+        let is_registering = self.run.is_none() && !matches!(self.part, Part::Meeting(..));
+        let register_at = is_registering.then_some(self.register_at);
         let core_at = self.core().map(Core::wake_at);
         [self.beat_at].into_iter().chain(dial_at).chain(register_at).chain(core_at).min().expect("there is one")
     }
@@ -198,12 +202,15 @@ impl Control {
                 self.dial(index);
             }
         }
-        if self.run.is_none() && self.register_at <= now {
+        // One that may have lost its disk first finds out whether it is who it says.
+        if self.run.is_none() && !matches!(self.part, Part::Meeting(..)) && self.register_at <= now {
             self.register_at = now.saturating_add(REGISTER_EVERY);
             self.say_to_core(&ToCore::Register { nonce: self.nonce });
             self.input(CoreInput::Register { node: self.facts.node, nonce: self.nonce });
         }
-        if self.beat_at <= now {
+        // Others wait for this word: a node is suspected when enough say that it is silent.
+        let has_news = self.core().is_some_and(|core| core.silent(now) != self.said_silent);
+        if has_news || self.beat_at <= now {
             self.beat_at = now.saturating_add(self.facts.settings.replication().suspicion / 4);
             self.beat();
             self.close_silent_visitors();
@@ -225,6 +232,7 @@ impl Control {
         let turns = self.shared.all_counters().map(|counters| counters.turns.load(Ordering::Relaxed)).collect();
         let without_quorum = self.shared.exchange.unled();
         let silent = self.core().map_or(Vec::new(), |core| core.silent(self.now));
+        self.said_silent.clone_from(&silent);
         let heartbeat = Heartbeat { from, turns, without_quorum, silent };
         // One that sleeps because there is nothing to do has turned before the next heartbeat, if it can.
         self.shared.exchange.wake_cpus();
@@ -255,14 +263,12 @@ impl Control {
         }
     }
 
-    /// Returns what this node shows to other nodes of the core.
-    fn own_store(&self) -> Option<ToCore> {
+    /// Returns what this node shows to other nodes of the core: the number of its store, and the founders.
+    fn own_store(&self) -> Option<(u64, Option<Founders>)> {
         match &self.part {
             Part::None => None,
-            Part::Meeting(store, _) => Some(ToCore::Store { number: store.number(), founders: None }),
-            Part::Core(_, CoreStore { number, founders }) => {
-                Some(ToCore::Store { number: *number, founders: Some(founders.clone()) })
-            }
+            Part::Meeting(store, _) => Some((store.number(), None)),
+            Part::Core(_, CoreStore { number, founders }) => Some((*number, Some(founders.clone()))),
         }
     }
 
@@ -310,8 +316,8 @@ impl Control {
                 tracing::info!(node = self.facts.node.0, "all nodes of the consistent core have met");
                 self.part = Part::core(&self.facts, *store, founders);
                 // Those who have met this one already are shown the founders.
-                if let Some(words) = self.own_store() {
-                    self.say_to_core(&words);
+                if let Some((number, founders)) = self.own_store() {
+                    self.say_to_core(&ToCore::Store { number, founders });
                 }
                 (0..self.visitors.len()).for_each(|index| self.begin_hearing(index));
             }
@@ -420,6 +426,10 @@ impl Control {
                 self.visitors[index].store = Some(number);
                 self.hear_store(from, number, founders);
                 self.begin_hearing(index);
+                if let Some((number, founders)) = self.own_store() {
+                    let conn = self.visitors[index].conn;
+                    self.send(conn, &FromCore::Store { number, founders });
+                }
             }
             ToCore::Consensus(message) => {
                 let Part::Core(_, CoreStore { founders, .. }) = &self.part else { return };
@@ -435,8 +445,9 @@ impl Control {
         }
     }
 
-    fn handle_from_core(&mut self, words: FromCore) {
+    fn handle_from_core(&mut self, from: NodeId, words: FromCore) {
         match words {
+            FromCore::Store { number, founders } => self.hear_store(from, number, founders),
             FromCore::Registered { run, nonce } => self.hear_registered(run, nonce),
             FromCore::Current { run } => self.hear_current(run),
             FromCore::News { group, news, missing } => self.hear_news(group, *news, missing),
@@ -494,8 +505,8 @@ impl Control {
             Body::Welcome(welcome) if greeting::is_expected(&self.facts, &welcome, node) => {
                 self.links[index].is_refusal_said = false;
                 self.links[index].retry_at = self.now;
-                if let Some(words) = self.own_store() {
-                    self.send(conn, &words);
+                if let Some((number, founders)) = self.own_store() {
+                    self.send(conn, &ToCore::Store { number, founders });
                 }
                 self.input(CoreInput::Connected(node));
                 Next::Enter
@@ -510,7 +521,7 @@ impl Control {
             }
             Body::Control(control) => match serde_json::from_str(control.json) {
                 Ok(words) => {
-                    self.handle_from_core(words);
+                    self.handle_from_core(node, words);
                     Next::Stay
                 }
                 Err(error) => {

@@ -41,6 +41,7 @@ mod view;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use quorate_engine::control::record::Ask;
 use quorate_engine::engine::{Engine, Input};
 use quorate_engine::ids::{CpuId, GroupId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
 use quorate_engine::machine::answer::AnswerSink;
@@ -523,7 +524,14 @@ impl Front {
                     self.finish_underway(&underway, &Ending::of(&outcome, underway.group));
                 }
             }
-            Output::Ask { group, ask } => self.shared.exchange.ask(group, ask),
+            Output::Ask { group, ask } => {
+                if let Ask::Activate { .. } = ask {
+                    self.on_takeover(group, |takeover, now| {
+                        takeover.asked_at.get_or_insert(now);
+                    });
+                }
+                self.shared.exchange.ask(group, ask);
+            }
             Output::Notify(event) => self.note_event(&event),
         }
     }

@@ -261,6 +261,8 @@ impl Group {
         if let Some(news) = &self.news {
             leading.set_peers(shared, now, news);
         }
+        let (group, epoch) = (leading.config.group, leading.config.epoch);
+        shared.outputs.notify(Event::Adopted { group, epoch });
         leading.ask_core(shared, now);
         #[cfg(planted)]
         if planted::is(11) {

@@ -494,7 +494,7 @@ impl Sim {
             Notice::Malformed { what, .. } => panic!("no replica of ours sends {what}"),
             Notice::Deposed { .. } => self.note("a leader was deposed"),
             Notice::TakingOver { .. } => self.note("a replica took over"),
-            Notice::Founded { .. } | Notice::Serving { .. } | Notice::Unavailable { .. } => {}
+            Notice::Founded { .. } | Notice::Adopted { .. } | Notice::Serving { .. } | Notice::Unavailable { .. } => {}
             Notice::SnapshotStarted { group, .. } => self.disturb_snapshot(*group),
         }
     }

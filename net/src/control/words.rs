@@ -47,6 +47,13 @@ pub(super) enum ToCore {
 /// From a node of the core to any node.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum FromCore {
+    /// To one that has shown its own: which store the node that answers has.
+    Store {
+        /// Its number.
+        number: u64,
+        /// Those of all, if it has written them down.
+        founders: Option<Founders>,
+    },
     /// A process of the node that greeted has been registered.
     Registered {
         /// As this run.

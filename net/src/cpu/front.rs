@@ -1,6 +1,7 @@
 //! Everything of a CPU but its engine: connections, requests under way, and the ways on which things leave.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -90,6 +91,36 @@ impl Conns {
     }
 }
 
+/// When this node took over a group, step by step, on its monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Takeover {
+    /// The core's word was heard.
+    began_at: Instant,
+    /// Enough others had promised, and the log was here.
+    adopted_at: Option<Instant>,
+    /// Enough members held it, no lease ran, and the core was asked to make it so.
+    pub(super) asked_at: Option<Instant>,
+}
+
+impl Takeover {
+    fn log(self, cpu: u16, group: GroupId, epoch: quorate_engine::ids::Epoch) {
+        let now = clock::now();
+        let adopted_at = self.adopted_at.unwrap_or(now);
+        let asked_at = self.asked_at.unwrap_or(now);
+        let ms = |from: Instant, to: Instant| format!("{:.1}", to.since(from).as_secs_f64() * 1e3);
+        tracing::info!(
+            cpu,
+            group = group.0,
+            epoch = epoch.0,
+            adopted_ms = ms(self.began_at, adopted_at),
+            held_ms = ms(adopted_at, asked_at),
+            activated_ms = ms(asked_at, now),
+            all_ms = ms(self.began_at, now),
+            "this node has taken over the group"
+        );
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Front {
@@ -100,6 +131,8 @@ pub(super) struct Front {
     pub(super) run: Option<ReplicaId>,
     pub(super) directory: Directory,
     pub(super) parked: Parked,
+    /// Takeovers of this node that are under way.
+    takeovers: BTreeMap<GroupId, Takeover>,
     pub(super) outbox: Outbox,
     pub(super) conns: Conns,
     pub(super) peers: Peers,
@@ -153,6 +186,7 @@ impl Front {
             peers: Peers::new(&facts),
             directory: Directory::new(facts.placement.slots().group_count()),
             parked: Parked::default(),
+            takeovers: BTreeMap::new(),
             run: None,
             facts,
             shared,
@@ -584,11 +618,23 @@ impl Front {
         true
     }
 
-    pub(super) fn note_event(&self, event: &Event) {
+    pub(super) fn note_event(&mut self, event: &Event) {
         let cpu = self.id.0;
         match event {
             Event::Founded { group } => tracing::debug!(cpu, group = group.0, "group founded"),
-            Event::Serving { group, epoch } => tracing::debug!(cpu, group = group.0, epoch = epoch.0, "group serves"),
+            Event::TakingOver { group, .. } => {
+                let takeover = Takeover { began_at: clock::now(), adopted_at: None, asked_at: None };
+                self.takeovers.insert(*group, takeover);
+            }
+            Event::Adopted { group, .. } => self.on_takeover(*group, |takeover, now| takeover.adopted_at = Some(now)),
+            Event::Serving { group, epoch } => match self.takeovers.remove(group) {
+                Some(takeover) => takeover.log(cpu, *group, *epoch),
+                None => tracing::debug!(cpu, group = group.0, epoch = epoch.0, "group serves"),
+            },
+            Event::Deposed { group, epoch } => {
+                self.takeovers.remove(group);
+                tracing::info!(cpu, group = group.0, epoch = epoch.0, "this node leads the group no more");
+            }
             Event::Unavailable { group, missing } => tracing::error!(
                 cpu,
                 group = group.0,
@@ -611,6 +657,13 @@ impl Front {
                 tracing::warn!(cpu, group = group.0, node = from.node.0, what, "a node broke the protocol");
             }
             _ => tracing::info!(cpu, ?event, "event"),
+        }
+    }
+
+    /// Notes that a takeover under way has come so far, the first time.
+    pub(super) fn on_takeover(&mut self, group: GroupId, note: impl FnOnce(&mut Takeover, Instant)) {
+        if let Some(takeover) = self.takeovers.get_mut(&group) {
+            note(takeover, clock::now());
         }
     }
 

@@ -30,14 +30,23 @@ pub(crate) struct Shape {
     settings: Vec<(&'static str, &'static str, String)>,
     password: Option<&'static str>,
     has_unix_sockets: bool,
+    /// The nodes of the consistent core; none: as the nodes decide by themselves.
+    core: Vec<u16>,
 }
 
 impl Shape {
     /// Three nodes with one CPU each, and node 1 leads everything.
     pub(crate) fn three() -> Self {
-        Self { cpus: vec![1; 3], io: vec!["auto"; 3], settings: Vec::new(), password: None, has_unix_sockets: false }
-            .partitions(1)
-            .suspicion("10 s")
+        Self {
+            cpus: vec![1; 3],
+            io: vec!["auto"; 3],
+            settings: Vec::new(),
+            password: None,
+            has_unix_sockets: false,
+            core: Vec::new(),
+        }
+        .partitions(1)
+        .suspicion("10 s")
     }
 
     /// Sets how long a node may be silent. By default it is so long that nobody takes over because this machine is busy.
@@ -57,6 +66,12 @@ impl Shape {
 
     pub(crate) fn io(mut self, io: &[&'static str]) -> Self {
         self.io = io.to_vec();
+        self
+    }
+
+    /// Has these nodes form the consistent core.
+    pub(crate) fn core(mut self, nodes: &[u16]) -> Self {
+        self.core = nodes.to_vec();
         self
     }
 
@@ -108,7 +123,8 @@ impl Shape {
             let path = quoted(&folder.sockets(id).display().to_string());
             sections.entry("listen").or_default().insert("unix", path);
         }
-        for (section, key, value) in usual.into_iter().chain(self.settings.clone()) {
+        let core = (!self.core.is_empty()).then(|| ("node", "core", self.core.contains(&id).to_string()));
+        for (section, key, value) in usual.into_iter().chain(core).chain(self.settings.clone()) {
             sections.entry(section).or_default().insert(key, value);
         }
         let mut text = String::new();
@@ -119,6 +135,9 @@ impl Shape {
         for other in (1..=self.node_count()).filter(|other| *other != id) {
             let [_, _, peer] = doors(base, other);
             text.push_str(&format!("[[peers]]\nid = {other}\npeer = \"{}\"\n", address(peer)));
+            if !self.core.is_empty() {
+                text.push_str(&format!("core = {}\n", self.core.contains(&other)));
+            }
             if self.has_unix_sockets {
                 text.push_str(&format!("unix = \"{}\"\n", folder.sockets(other).display()));
             }
@@ -340,6 +359,11 @@ impl Daemon {
         child.wait().expect("it is ours");
         // The kernel takes the rings of a process apart after its end, and lets go of its doors only then.
         until("its ports are free", || self.ports.iter().all(|port| is_free(*port)).then_some(()));
+    }
+
+    /// Takes away what a node of the core has written down.
+    pub(crate) fn lose_disk(&self) {
+        fs::remove_dir_all(&self.data).expect("a folder of our own");
     }
 
     pub(crate) fn pause(&self) {

@@ -8,6 +8,7 @@
 //! Loads are bounded: by a number of writes, and by the deadline of whoever waits for them.
 
 mod channels;
+mod consistent_core;
 mod daemons;
 mod endings;
 mod five_nodes;
