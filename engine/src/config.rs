@@ -189,7 +189,7 @@ impl Settings {
 }
 
 /// Who holds a group, in one epoch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "GroupParts")]
 pub struct GroupConfig {
     /// Which group.
@@ -207,7 +207,7 @@ pub struct GroupConfig {
 }
 
 /// One member of a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Member {
     /// Which node.
     pub node: NodeId,

@@ -20,14 +20,18 @@
 //! refusal. When the log is full, the oldest applied segment of any group goes.
 
 use core::cmp::Reverse;
+#[cfg(feature = "testing")]
+use core::hash::{Hash, Hasher};
 use std::collections::BinaryHeap;
 
 use crate::config::{GroupConfig, Settings};
 use crate::control::record::News;
-use crate::group::{Group, GroupStatus, Request, Shared, Submitted};
 #[cfg(feature = "testing")]
-use crate::ids::LogIndex;
+use crate::entry::Entry;
+use crate::group::{Group, GroupStatus, Request, Shared, Submitted};
 use crate::ids::{EntryId, GroupId, Incarnation, ReplicaId};
+#[cfg(feature = "testing")]
+use crate::ids::{Epoch, LogIndex};
 use crate::log::LogFull;
 use crate::machine::answer::AnswerSink;
 use crate::machine::command::Command;
@@ -265,6 +269,39 @@ impl Engine {
         for group in &self.groups {
             let (commit, applied, digest) = group.positions();
             visit(group.id(), commit, applied, digest);
+        }
+    }
+
+    /// Feeds `hasher` everything that decides what this engine does next: two engines that feed it the same do the same
+    /// with the same inputs, as long as neither lacks memory for its log.
+    ///
+    /// # Panics
+    /// If outputs were not taken.
+    #[cfg(feature = "testing")]
+    pub(crate) fn fingerprint(&self, hasher: &mut impl Hasher) {
+        let Self { shared, groups, positions: _, dirty, queue, alarms } = self;
+        let Shared { settings: _, me, pool, outputs, waiter_count, used_bytes, reserved_bytes, connected, busy } =
+            shared;
+        assert!(outputs.is_empty(), "outputs are taken before the next input");
+        (me, waiter_count, used_bytes, reserved_bytes, connected, busy, dirty, alarms).hash(hasher);
+        queue.clone().into_sorted_vec().hash(hasher);
+        for group in groups {
+            group.hash(hasher);
+            group.visit_entries(pool, |entry| entry.raw().hash(hasher));
+        }
+    }
+
+    /// Returns the highest epoch that was promised in a group.
+    #[cfg(feature = "testing")]
+    pub(crate) fn promise(&self, group: GroupId) -> Epoch {
+        self.position(group).map_or(Epoch(0), |position| self.groups[position].promise())
+    }
+
+    /// Calls `visit` for each entry in the logs of a group.
+    #[cfg(feature = "testing")]
+    pub(crate) fn visit_entries(&self, group: GroupId, visit: impl FnMut(&Entry<'_>)) {
+        if let Some(position) = self.position(group) {
+            self.groups[position].visit_entries(&self.shared.pool, visit);
         }
     }
 

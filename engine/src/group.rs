@@ -21,6 +21,7 @@ use crate::machine::command::Command;
 use crate::machine::kv::Moment;
 use crate::message::{Envelope, Message};
 use crate::output::{Event, OutputQueue, Refusal, SmallMessage, Token};
+use crate::planted::{self, rule};
 use crate::replica::Replica;
 use crate::sync::pool::Pool;
 use crate::time::Instant;
@@ -105,7 +106,7 @@ pub(crate) enum Submitted {
 }
 
 /// One group.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct Group {
     config: GroupConfig,
     /// Where it stands among the groups of its CPU; owns the segments of its logs under this number.
@@ -134,7 +135,7 @@ pub(crate) struct Group {
     is_dirty: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 enum Role {
     Leader(Box<Leader>),
     Candidate(Box<Candidate>),
@@ -358,6 +359,9 @@ impl Group {
         assert!(epoch > self.promise, "epoch {epoch} promised after {}", self.promise);
         self.promise = epoch;
         self.step_down(shared, Some(leader));
+        if planted::is(rule::CUT_ON_CONFLICT_ONLY) && leader != shared.me {
+            self.replica.log.cut(&mut shared.pool, self.replica.commit.next());
+        }
     }
 
     /// Follows from now on, whatever it was before.
@@ -366,7 +370,7 @@ impl Group {
             Role::Leader(deposed) => {
                 shared.outputs.notify(Event::Deposed { group: self.config.group, epoch: self.config.epoch });
                 #[cfg(planted)]
-                if crate::planted::is(11) {
+                if planted::is(11) {
                     self.left_waiting = core::mem::take(&mut deposed.waiting);
                 }
                 let known = leader.map_or(self.config.leader, |leader| leader.node);
@@ -496,7 +500,7 @@ impl Group {
     /// See [`Engine::unled`](crate::engine::Engine::unled).
     pub(crate) fn is_unled(&self, shared: &Shared, now: Instant) -> bool {
         let Some(news) = &self.news else { return false };
-        if news.active.leader_replica() != Some(shared.me) || crate::planted::is(8) {
+        if news.active.leader_replica() != Some(shared.me) || planted::is(8) {
             return false;
         }
         match &self.role {
@@ -520,6 +524,20 @@ impl Group {
     #[cfg(feature = "testing")]
     pub(crate) fn positions(&self) -> (LogIndex, LogIndex, u64) {
         (self.replica.commit, self.replica.applied.index, self.replica.kv.digest())
+    }
+
+    /// Returns the highest epoch promised.
+    #[cfg(feature = "testing")]
+    pub(crate) fn promise(&self) -> Epoch {
+        self.promise
+    }
+
+    /// Calls `visit` for each entry in the log, and then for each in that of a snapshot under way.
+    #[cfg(feature = "testing")]
+    pub(crate) fn visit_entries(&self, pool: &Pool, mut visit: impl FnMut(&crate::entry::Entry<'_>)) {
+        for replica in [Some(&self.replica), self.installing()].into_iter().flatten() {
+            replica.visit_from(pool, replica.log.first(), &mut visit);
+        }
     }
 
     /// Returns how many bytes are reserved for what was appended here and is not applied.

@@ -24,6 +24,7 @@
 //! # Threads
 //! One owner. What readers on other threads see is described in [`reader`].
 
+use core::hash::{Hash, Hasher};
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -520,6 +521,15 @@ impl Log {
             return Some(last);
         }
         Some(self.pages.partition_point(|page| page.first() <= index) - 1)
+    }
+}
+
+/// Which entries there are, and which of them lie together. What is in them stands in the pool; readers on other threads
+/// decide nothing.
+impl Hash for Log {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { owner, base, last, published_last, bytes, pages, published: _ } = self;
+        (owner, base, last, published_last, bytes, pages).hash(state);
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Envelope<'a> {
 }
 
 /// What one replica says to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Message<'a> {
     /// Leader to replica: entries that follow `prev`, and how far the log is committed.
     Append(Append<'a>),
@@ -68,7 +68,7 @@ pub enum Message<'a> {
 }
 
 /// What a replica holds that has promised a candidate's epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Sealed {
     /// Its last entry.
     pub tail: EntryId,
@@ -79,7 +79,7 @@ pub struct Sealed {
 }
 
 /// Entries of a log whose owner has promised the epoch of whoever fetches them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fetched<'a> {
     /// The entry before the first one sent.
     pub prev: EntryId,
@@ -88,7 +88,7 @@ pub struct Fetched<'a> {
 }
 
 /// Entries in order, without a gap, directly behind `prev`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Append<'a> {
     /// Which log of the receiver this extends.
     pub stream: StreamId,
@@ -105,7 +105,7 @@ pub struct Append<'a> {
 }
 
 /// The answer to an [`Append`] that was accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ack {
     /// The log that was extended.
     pub stream: StreamId,
@@ -116,7 +116,7 @@ pub struct Ack {
 }
 
 /// The answer to an [`Append`] from a leader that this replica does not follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Refused {
     /// The highest epoch promised.
     pub promise: Epoch,
@@ -125,7 +125,7 @@ pub struct Refused {
 }
 
 /// The answer to an [`Append`] whose `prev` is not in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mismatch {
     /// The log that was to be extended.
     pub stream: StreamId,
@@ -138,7 +138,7 @@ pub struct Mismatch {
 /// Chunks come in the order of `sequence` from 0, keys in ascending (slot, key) order. The first chunk starts a new log
 /// behind `base`. The receiver applies an entry only to keys that earlier chunks cover; earlier entries of a key are
 /// inside its chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Chunk<'a> {
     /// The snapshot this belongs to; appends with the same stream go with it.
     pub stream: StreamId,
@@ -157,7 +157,7 @@ pub struct Chunk<'a> {
 }
 
 /// How far a snapshot has come at the receiver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChunkAck {
     /// The snapshot.
     pub stream: StreamId,
@@ -166,7 +166,7 @@ pub struct ChunkAck {
 }
 
 /// State of a snapshot at its receiver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ChunkProgress {
     /// Chunks through this one are installed.
     Received {

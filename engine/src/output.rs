@@ -333,6 +333,12 @@ pub(crate) enum Ended {
 }
 
 impl OutputQueue {
+    /// Whether all outputs were taken.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Returns how many bytes of answers wait to be taken.
     pub(crate) fn answer_bytes(&self) -> usize {
         self.arena.len()

@@ -23,7 +23,7 @@ use crate::sync::pool::Pool;
 use crate::time::LogTime;
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct Replica {
     pub(crate) log: Log,
     pub(crate) kv: Kv,
@@ -160,9 +160,26 @@ impl Replica {
         self.apply_through(pool, through, |kv, entry| apply(kv, entry, &mut AnswerSink::discard()));
     }
 
+    /// Has the entries that are not committed be born anew.
+    #[cfg(planted)]
+    pub(crate) fn restamp(&mut self, pool: &mut Pool, epoch: crate::ids::Epoch) {
+        let mut entries = Vec::new();
+        self.visit_uncommitted(pool, |entry| entries.push((entry.header(), entry.body().to_vec())));
+        self.log.cut(pool, self.commit.next());
+        for (header, body) in entries {
+            let stamp = crate::log::EntryStamp { epoch, time: header.time, kind: header.kind, slot: header.slot };
+            self.log.append(pool, stamp, &[&body]).expect("they had room before");
+        }
+    }
+
     /// Calls `visit` for each entry that is not committed, in order.
-    pub(crate) fn visit_uncommitted(&self, pool: &Pool, mut visit: impl FnMut(&Entry<'_>)) {
-        let (first, last) = (self.commit.next(), self.log.last());
+    pub(crate) fn visit_uncommitted(&self, pool: &Pool, visit: impl FnMut(&Entry<'_>)) {
+        self.visit_from(pool, self.commit.next(), visit);
+    }
+
+    /// Calls `visit` for each entry from `first` on, in order.
+    pub(crate) fn visit_from(&self, pool: &Pool, first: LogIndex, mut visit: impl FnMut(&Entry<'_>)) {
+        let last = self.log.last();
         if first <= last {
             let slices = self.log.slices(pool, first..=last, usize::MAX);
             slices.flat_map(StoredEntries::new).for_each(|entry| visit(&entry));

@@ -106,7 +106,7 @@ pub fn slot_of(key: &[u8]) -> Slot {
 }
 
 /// A contiguous range of slots, both ends inclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "(Slot, Slot)", into = "(Slot, Slot)")]
 pub struct SlotRange {
     /// The first slot.
@@ -159,7 +159,7 @@ impl From<SlotRange> for (Slot, Slot) {
 /// assert_eq!(slot_of(b"{user1000}.following"), slot_of(b"{user1000}.followers"));
 /// assert_eq!(map.group_of(slot_of(b"px:ACME")), map.group_of(slot_of(b"{px:ACME}:bid")));
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct SlotMap {
     partition_count: u32,

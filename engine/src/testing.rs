@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod history;
 pub mod log_model;
+pub mod model;
 mod parcel;
 pub mod sim;
 pub mod store;

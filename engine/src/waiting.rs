@@ -14,6 +14,7 @@
 //! # Bounds
 //! The engine counts the waiters of all its groups and refuses with `OVERLOAD` before one is added here.
 
+use core::hash::{Hash, Hasher};
 use std::collections::VecDeque;
 
 use crate::ids::LogIndex;
@@ -21,7 +22,7 @@ use crate::output::Token;
 use crate::time::Instant;
 
 /// A write that waits for its commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct WriteWaiter {
     pub(crate) index: LogIndex,
     pub(crate) token: Token,
@@ -29,7 +30,7 @@ pub(crate) struct WriteWaiter {
 }
 
 /// A read that waits for the read lease, and for `applied` to reach `after`.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ReadWaiter {
     pub(crate) after: LogIndex,
     pub(crate) token: Token,
@@ -38,7 +39,7 @@ pub(crate) struct ReadWaiter {
 }
 
 /// A request that waits until `need` followers hold the entry at `index`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct AckWaiter {
     pub(crate) index: LogIndex,
     pub(crate) need: usize,
@@ -54,6 +55,14 @@ pub struct WaitingList {
     acks: Vec<AckWaiter>,
     /// Buffers of reads that were answered, to be used again.
     spare: Vec<Vec<u8>>,
+}
+
+/// Who waits; the spare buffers are nobody's.
+impl Hash for WaitingList {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { writes, reads, acks, spare: _ } = self;
+        (writes, reads, acks).hash(state);
+    }
 }
 
 /// Most buffers kept for reuse, and the largest one worth keeping.

@@ -22,11 +22,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{GroupConfig, MEMBERS_MAX, Member};
 use crate::ids::{Epoch, GroupId, NodeId, ReplicaId};
-use crate::planted;
+use crate::planted::{self, rule};
 use crate::slots::SlotRange;
 
 /// See the module.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Record {
     active: GroupConfig,
     pending: Option<Change>,
@@ -38,7 +38,7 @@ pub struct Record {
 }
 
 /// A configuration that may become active, and what has to be done for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Change {
     /// What would be active.
     pub config: GroupConfig,
@@ -47,7 +47,7 @@ pub struct Change {
 }
 
 /// How the leader of a change comes by a log that holds everything committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ChangeKind {
     /// It seals members of the active configuration and adopts the best of their logs.
     Takeover,
@@ -56,7 +56,7 @@ pub enum ChangeKind {
 }
 
 /// What the core tells the nodes about a group. Of two, the one with the greater version counts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct News {
     /// Grows with every change of the record.
     pub version: u64,
@@ -69,7 +69,7 @@ pub struct News {
 }
 
 /// What the leader of a group, or who is to become it, asks of the core. It asks again until [`News`] answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Ask {
     /// Enough members hold the log: activate the change to this epoch.
     Activate {
@@ -203,6 +203,9 @@ impl Record {
         members: Vec<Member>,
         write_quorum: usize,
     ) -> Result<Epoch, ChangeError> {
+        if planted::is(rule::LIVE_FROM_ACTIVE) {
+            return self.begin(ChangeKind::Live, caller.node, members, write_quorum);
+        }
         if self.active.epoch != epoch {
             return Err(ChangeError::NotActive { asked: epoch, active: self.active.epoch });
         }

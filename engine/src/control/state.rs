@@ -19,12 +19,12 @@ use serde::{Deserialize, Serialize};
 use crate::config::{GroupConfig, MEMBERS_MAX, Member};
 use crate::control::record::{ChangeKind, News, Record};
 use crate::ids::{Epoch, GroupId, Incarnation, NodeId, ReplicaId};
-use crate::planted;
+use crate::planted::{self, rule};
 use crate::replication::quorum::seal_quorum;
 use crate::slots::SlotMap;
 
 /// What is fixed when the cluster is created.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "BirthParts")]
 pub struct Birth {
     /// How slots are divided among groups.
@@ -38,7 +38,7 @@ pub struct Birth {
 }
 
 /// See the module.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "StateParts")]
 pub struct State {
     birth: Birth,
@@ -49,14 +49,14 @@ pub struct State {
 }
 
 /// The run of a node that registered last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Registered {
     incarnation: Incarnation,
     /// What it drew when it started: a registration that is repeated is the same one.
     nonce: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Group {
     record: Record,
     /// The nodes that shall hold it.
@@ -284,7 +284,7 @@ impl State {
         let Planned { group, version, kind, leader, members, write_quorum } = planned;
         let caller = self.current(*leader);
         let Some(Group { record, .. }) = self.groups.get_mut(group.0 as usize) else { return };
-        if record.version() != *version {
+        if record.version() != *version && !planted::is(rule::LIVE_FROM_ACTIVE) {
             return;
         }
         let epoch = record.active().epoch;

@@ -17,6 +17,8 @@
 //!
 //! [`Config::ask_again`]: crate::config::Config::ask_again
 
+use core::time::Duration;
+
 use crate::config::GroupConfig;
 use crate::control::record::Ask;
 use crate::ids::{EntryId, Epoch, LogIndex, ReplicaId};
@@ -25,7 +27,7 @@ use crate::machine::command::Command;
 use crate::machine::growth::growth_max;
 use crate::message::{Append, Fetched, Sealed, StreamId};
 use crate::output::{Event, SmallMessage};
-use crate::planted;
+use crate::planted::{self, rule};
 use crate::replica::Extended;
 use crate::replication::quorum::seal_quorum;
 use crate::time::Instant;
@@ -34,7 +36,7 @@ use super::leader::{Leader, Status};
 use super::{Group, Leading, Role, Shared};
 
 /// The state of a candidate beside its replica.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(super) struct Candidate {
     /// What it shall lead.
     config: GroupConfig,
@@ -49,7 +51,7 @@ pub(super) struct Candidate {
 }
 
 /// What one sealed replica holds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Answer {
     from: ReplicaId,
     tail: EntryId,
@@ -64,7 +66,11 @@ impl Candidate {
     fn best(&self, is_reachable: impl Fn(ReplicaId) -> bool) -> Option<Answer> {
         let mut answers = self.answers.clone();
         answers.sort_unstable_by(|one, other| other.tail.cmp(&one.tail).then(one.from.node.cmp(&other.from.node)));
-        let need = seal_quorum(self.target.members.len(), self.target.write_quorum);
+        if planted::is(rule::STAMP_BEFORE_LENGTH) {
+            answers.sort_by_key(|answer| (core::cmp::Reverse(answer.tail.index), answer.from.node));
+        }
+        let (members, write_quorum) = (self.target.members.len(), self.target.write_quorum);
+        let need = if planted::is(rule::SEAL_QUORUM) { write_quorum } else { seal_quorum(members, write_quorum) };
         let leader = self.target.leader_replica();
         let sets = (0..answers.len()).map(|start| &answers[start..]);
         let enough = sets.take_while(|set| set.len() >= need || set.iter().any(|answer| Some(answer.from) == leader));
@@ -99,6 +105,7 @@ impl Group {
         self.promise_to(shared, config.epoch, shared.me);
         let (group, epoch) = (config.group, config.epoch);
         shared.outputs.notify(Event::TakingOver { group, epoch });
+        let target = if planted::is(rule::SEAL_THE_ACTIVE) { config } else { target };
         let mut candidate = Candidate {
             config: config.clone(),
             target: target.clone(),
@@ -234,8 +241,13 @@ impl Group {
         // Of all who answered: the entries may be applied, and nothing is said about them before activation.
         let commit = candidate.answers.iter().map(|answer| answer.commit).max().unwrap_or_default();
         let (config, wait_until) = (candidate.config.clone(), candidate.granted_until());
+        let wait_until = if planted::is(rule::WAIT_FOR_LEASES) { now } else { wait_until };
         self.replica.advance_commit(commit);
         shared.apply_committed(&mut self.replica);
+        #[cfg(planted)]
+        if planted::is(rule::KEEP_STAMPS) {
+            self.replica.restamp(&mut shared.pool, config.epoch);
+        }
         let view = self.replica.log.last().next();
         let mut leader = Leader::with_status(Status::Adopted { view, wait_until });
         let time = self.replica.log.entry(&shared.pool, view.previous()).map_or(self.replica.time, |tail| tail.time());
@@ -282,13 +294,19 @@ impl Group {
         if planted::is(16) && self.installing().is_some() {
             let _ = self.finish_install(shared);
         }
+        let goes_on = planted::is(rule::SEALED_IS_DEPOSED) && matches!(self.role, Role::Leader(_));
         if epoch > self.promise && self.is_named(from) {
-            self.promise_to(shared, epoch, from);
+            if goes_on {
+                self.promise = epoch;
+            } else {
+                self.promise_to(shared, epoch, from);
+            }
         }
-        if !self.follows(from, epoch) {
+        if !self.follows(from, epoch) && !goes_on {
             return self.refuse(shared, from, epoch);
         }
-        let grant_left = self.granted_until.since(now);
+        let short = if planted::is(rule::WHOLE_GRANT) { shared.settings.read_lease / 2 } else { Duration::ZERO };
+        let grant_left = self.granted_until.since(now).saturating_sub(short);
         let sealed = Sealed { tail: self.replica.log.last_id(), commit: self.replica.commit, grant_left };
         shared.outputs.small(from, self.config.group, epoch, SmallMessage::Sealed(sealed));
     }

@@ -21,7 +21,7 @@ use crate::control::record::{Ask, Change, ChangeKind, News};
 use crate::ids::{Epoch, LogIndex, ReplicaId};
 use crate::log::LogFull;
 use crate::output::Event;
-use crate::planted;
+use crate::planted::{self, rule};
 use crate::replication::progress::Progress;
 use crate::replication::quorum::nth_largest;
 use crate::time::Instant;
@@ -30,7 +30,7 @@ use super::leader::Status;
 use super::{Leading, Shared};
 
 /// A change of a leader to another configuration that it leads too.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(super) struct LiveChange {
     /// What would be active.
     pub(super) config: GroupConfig,
@@ -41,7 +41,7 @@ pub(super) struct LiveChange {
     state: ChangeState,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum ChangeState {
     /// The new members are given the log.
     Proposed,
@@ -96,7 +96,7 @@ impl Leading<'_> {
             if self.held(self.config.write_quorum) < view && !planted::is(13) {
                 return false;
             }
-            if now < wait_until {
+            if now < wait_until && !planted::is(rule::WAIT_BEFORE_ACTIVE) {
                 self.leader.ask_at = Some(wait_until);
                 return false;
             }
@@ -146,7 +146,10 @@ impl Leading<'_> {
     ) -> Result<bool, LogFull> {
         let pending = news.pending.as_ref();
         let is_active = news.active.epoch == self.config.epoch;
-        if let Status::Adopted { view, .. } = self.leader.status {
+        if let Status::Adopted { view, wait_until } = self.leader.status {
+            if planted::is(rule::WAIT_BEFORE_ACTIVE) && is_active && now < wait_until {
+                return Ok(false);
+            }
             if !is_active {
                 return Ok(pending.is_none_or(|pending| pending.config.epoch != self.config.epoch));
             }
@@ -158,7 +161,7 @@ impl Leading<'_> {
         let under_way = self.leader.change.as_ref().map(|change| change.config.epoch);
         if under_way == Some(news.active.epoch) {
             self.enter_change(shared, now, news);
-        } else if !is_active {
+        } else if !is_active && !planted::is(rule::LIVE_FROM_ACTIVE) {
             // Those who took over have not told this replica yet.
             return Ok(news.active.epoch > self.config.epoch);
         }

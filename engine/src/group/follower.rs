@@ -11,7 +11,7 @@ use crate::ids::{Epoch, GroupId, LogIndex, NodeId, ReplicaId};
 use crate::log::LogFull;
 use crate::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Envelope, Message, Mismatch, StreamId};
 use crate::output::{Event, SmallMessage};
-use crate::planted;
+use crate::planted::{self, rule};
 use crate::replica::{Extended, Replica};
 use crate::sync::pool::Pool;
 use crate::time::Instant;
@@ -19,7 +19,7 @@ use crate::time::Instant;
 use super::{Group, Role, Shared};
 
 /// The state of a follower beside its replica.
-#[derive(Debug, Default)]
+#[derive(Debug, Hash, Default)]
 pub(super) struct Follower {
     /// The leader it takes entries from, at the epoch promised.
     leader: Option<ReplicaId>,
@@ -31,7 +31,7 @@ pub(super) struct Follower {
 }
 
 /// Snapshots.
-#[derive(Debug, Default)]
+#[derive(Debug, Hash, Default)]
 enum Install {
     /// None under way.
     #[default]
@@ -43,7 +43,7 @@ enum Install {
 }
 
 /// A snapshot under way: the copy that will replace the replica once it is whole.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 struct Copy {
     stream: StreamId,
     next_sequence: u32,
@@ -206,6 +206,7 @@ impl Group {
                 if stream != StreamId::LIVE {
                     shared.apply_committed(replica);
                 }
+                let matched = if planted::is(rule::ACK_WHAT_MATCHES) { replica.log.last() } else { matched };
                 // One acknowledgement for all appends of a turn: they come in order, so the last one says it all.
                 follower.ack = Some((from, epoch, Ack { stream, matched, sent: append.sent }));
             }

@@ -23,7 +23,7 @@ use crate::machine::command::{Command, Op};
 use crate::machine::snapshot::SnapshotCursor;
 use crate::message::{Ack, ChunkAck, ChunkProgress, Envelope, Message, Mismatch, Refused, StreamId};
 use crate::output::{Ended, Event, Refusal};
-use crate::planted;
+use crate::planted::{self, rule};
 use crate::replica::{Replica, apply};
 use crate::replication::founding::{Founding, Verdict, view_quorum};
 use crate::replication::progress::{Peer, Progress, SnapshotSend, Tally};
@@ -40,7 +40,7 @@ use super::{Leading, Shared};
 const ANSWER_BYTES_PER_TURN: usize = 1 << 20;
 
 /// The state of a leader beside its replica.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(super) struct Leader {
     pub(super) peers: Vec<Peer>,
     pub(super) status: Status,
@@ -75,7 +75,7 @@ pub(super) struct Leader {
 }
 
 /// What was appended and is not committed.
-#[derive(Debug, Default)]
+#[derive(Debug, Hash, Default)]
 pub(super) struct Uncommitted {
     /// Bytes of the entries.
     pub(super) bytes: usize,
@@ -102,7 +102,7 @@ pub(super) struct NewEntry<'a> {
 }
 
 /// How far a leader is.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(super) enum Status {
     /// Asking the other members whether they follow an earlier run of this node.
     Founding(Founding),
@@ -230,12 +230,15 @@ impl Leader {
     /// the activation of a change until that is known, also that of the members that would be.
     pub(super) fn lease_end(&self, config: &GroupConfig, settings: &Settings, now: Instant) -> Instant {
         let end = |echo: u64| if echo == 0 { 0 } else { echo.saturating_add(settings.lease_held_ns()) };
-        let voters = self.peers.iter().filter(|peer| peer.is_member).map(|peer| peer.echo_of(peer.voter).0);
+        let anybody = planted::is(rule::LEASE_OF_MEMBERS);
+        let voters = self.peers.iter().filter(|peer| peer.is_member || anybody);
+        let voters = voters.map(|peer| peer.echo_of(if anybody { peer.present } else { peer.voter }).0);
         let active = end(nth_largest(voters.chain([now.0]), config.write_quorum));
         let Some(change) = self.change.as_ref().filter(|change| change.is_asked()) else { return Instant(active) };
         let voters = self.peers.iter().filter(|peer| peer.next_voter.is_some());
         let echoes = voters.map(|peer| peer.echo_of(peer.next_voter).0).chain([now.0]);
-        Instant(active.min(end(nth_largest(echoes, change.config.write_quorum))))
+        let next = end(nth_largest(echoes, change.config.write_quorum));
+        Instant(if planted::is(rule::LEASE_OF_BOTH) { next } else { active.min(next) })
     }
 
     /// Whether something has been waited for, and that without a lease, for as long as one lasts.
@@ -553,7 +556,7 @@ impl Leading<'_> {
     pub(super) fn held(&self, quorum: usize) -> LogIndex {
         // What follows the first entry of a change belongs to that epoch.
         let own = self.leader.change.as_ref().map_or(self.replica.log.last(), |change| change.first_view.previous());
-        let members = self.leader.peers.iter().filter(|peer| peer.is_member);
+        let members = self.leader.peers.iter().filter(|peer| peer.is_member || planted::is(rule::MEMBERS_COUNT));
         LogIndex(nth_largest(members.map(|peer| peer.voted.0).chain([own.0]), quorum))
     }
 
@@ -562,6 +565,7 @@ impl Leading<'_> {
         let write_quorum = self.config.write_quorum;
         // Entries of older epochs commit only through this epoch's VIEW, its first entry.
         let (view, quorum) = match self.leader.status {
+            Status::Adopted { view, .. } if planted::is(rule::ACTIVE_BEFORE_ACK) => (view, write_quorum),
             Status::Founding(_) | Status::Adopted { .. } => return,
             Status::Proposing { view, .. } => (view, view_quorum(self.config.members.len(), write_quorum)),
             Status::Serving { view } if planted::is(10) => (view, write_quorum.saturating_sub(1).max(1)),

@@ -7,6 +7,8 @@
 //! An entry never leaves its page, and a page is given back as a whole. Readers on other threads do not use the offsets:
 //! they read from the front, one entry after another.
 
+use core::hash::{Hash, Hasher};
+
 use crate::ids::{Epoch, LogIndex};
 use crate::sync::pool::{Pool, Run};
 
@@ -150,6 +152,14 @@ impl Page {
     fn offset_place(&self, pool: &Pool, position: u32) -> (usize, u32) {
         let words = pool.run_bytes(self.run) / WORD_BYTES;
         (words - 1 - position as usize / 2, position % 2 * 32)
+    }
+}
+
+/// Which entries lie together; where they do in the pool decides nothing.
+impl Hash for Page {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { run: Run { head: _, segments }, first, count, used } = self;
+        (segments, first, count, used).hash(state);
     }
 }
 

@@ -18,6 +18,7 @@
 //! Memory is limited by the leader before it appends; applying never refuses for lack of it. The length of a string is
 //! limited by the command that makes it longer and by what all builds share, never by a configuration.
 
+use core::hash::{Hash, Hasher};
 use std::collections::BTreeMap;
 
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
@@ -578,6 +579,14 @@ impl Kv {
             }
             skipped += table.len();
         }
+    }
+}
+
+/// The digest stands for all keys, as it does between replicas.
+impl Hash for Kv {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { slots, tables: _, deadlines, coverage, digest, key_count, used_bytes } = self;
+        (slots, deadlines, coverage, digest, key_count, used_bytes).hash(state);
     }
 }
 

@@ -21,7 +21,7 @@ use crate::slots::slot_of;
 use crate::time::LogTime;
 
 /// Which keys of a group are installed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) enum Coverage {
     /// All of them: the normal state.
     All,
@@ -40,7 +40,7 @@ impl Coverage {
 }
 
 /// Where the next chunk starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct SnapshotCursor {
     /// The last key sent, if any.
     after: Option<(Slot, Key)>,

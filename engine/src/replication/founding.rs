@@ -28,7 +28,7 @@ use crate::ids::{Incarnation, NodeId, ReplicaId};
 use super::quorum::seal_quorum;
 
 /// What the other members have said to the probes.
-#[derive(Debug, Default)]
+#[derive(Debug, Hash, Default)]
 pub(crate) struct Founding {
     accepted: Vec<ReplicaId>,
     /// Members that are bound to another run of the leader, and which one.

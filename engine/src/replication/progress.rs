@@ -19,11 +19,11 @@ use std::collections::VecDeque;
 use crate::ids::{Incarnation, LogIndex, NodeId, ReplicaId};
 use crate::machine::snapshot::SnapshotCursor;
 use crate::message::StreamId;
-use crate::planted;
+use crate::planted::{self, rule};
 use crate::time::Instant;
 
 /// One other member of a group, as its leader sees it.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct Peer {
     pub(crate) node: NodeId,
     /// Whether a run of it is a member of the epoch that is led. If not, it is a learner, or a member of a change under way.
@@ -64,7 +64,7 @@ pub(crate) enum Tally {
 }
 
 /// What a peer is sent next.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) enum Progress {
     /// There is no connection.
     Lost,
@@ -85,7 +85,7 @@ pub(crate) enum Progress {
 }
 
 /// A snapshot on its way.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct SnapshotSend {
     pub(crate) stream: StreamId,
     pub(crate) base: crate::ids::EntryId,
@@ -202,7 +202,9 @@ impl Peer {
         self.echo = self.echo.max(sent);
         // I3: nothing counts that a replica outside the configuration has said.
         match tally {
-            Tally::Current | Tally::Before if self.is_voter_present() || planted::is(14) => {
+            Tally::Current | Tally::Before
+                if self.is_voter_present() || planted::is(14) || planted::is(rule::MEMBERS_COUNT) =>
+            {
                 self.voted = self.voted.max(matched);
             }
             Tally::Next if self.present.is_some() && self.present == self.next_voter => {

@@ -1,9 +1,10 @@
 //! Messages with bytes of their own, for stages on which they wait.
 
+use crate::entry::StoredEntries;
 use crate::message::{Append, Chunk, Fetched, Message};
 
 /// A message that borrows nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(super) struct OwnedMessage {
     message: Message<'static>,
     /// Entries, or the body of a chunk.
@@ -45,5 +46,18 @@ impl OwnedMessage {
             | Message::Fetch { .. }
             | Message::Unfetchable) => message,
         }
+    }
+
+    /// Tells what it is, in a line.
+    pub(super) fn brief(&self) -> String {
+        let ids = |entries| StoredEntries::new(entries).map(|entry| entry.id()).collect::<Vec<_>>();
+        let message = self.get();
+        if let Message::Append(Append { prev, commit, sent, entries, .. }) = message {
+            return format!("append {:?} behind {prev:?}, commit {commit}, sent {sent:?}", ids(entries));
+        }
+        if let Message::Fetched(Fetched { prev, entries }) = message {
+            return format!("fetched {:?} behind {prev:?}", ids(entries));
+        }
+        format!("{message:?}")
     }
 }

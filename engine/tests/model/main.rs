@@ -1,0 +1,128 @@
+//! The model of one group, explored: every state within the named bounds is met, and none of them is what must never be.
+//!
+//! What the model consists of, and what it leaves out, stands in [`quorate_engine::testing::model`]. The checker is stateright's,
+//! breadth first on one thread; it tells states apart by 64 bits.
+//!
+//! # Sizes
+//! In builds without `--cfg planted`. A, B, C, D are nodes 1 to 4; A leads, with B and C as members, and two must hold a write,
+//! unless something else is said. All of these were explored as a whole. Seconds are those of one CPU of two that were busy.
+//! `QUORATE_MODEL_LONG=1` explores more, which takes minutes each: see `sizes.rs`.
+//!
+//! | size | what happens | states | depth | seconds |
+//! |---|---|---|---|---|
+//! | a takeover | one of B and C takes over, one write | 32,478 | 29 | 1 |
+//! | a takeover, two writes | B takes over, two writes | 300,096 | 39 | 7 |
+//! | two takeovers, no write | B and C take over, twice in all, in any order | 139,277 | 38 | 3 |
+//! | a restart, no write | B takes over; A or C restarts without memory, and copies the log | 157,192 | 34 | 3 |
+//! | a restart of one of a pair | A and B are the members, C takes over with A; B restarts without memory; one write | 24,048 | 32 | 0 |
+//! | from three to four | A, B, C, then A, B, C, D; one write | 639,339 | 28 | 15 |
+//! | and back, no write | then A, B, D | 310,059 | 27 | 7 |
+//! | four members | A, B, C, D are members; B takes over; one write | 2,086,518 | 37 | 57 |
+//! | a pair, live, then taken over | A and B are the members, then A and C, then C takes over with B; one write | 132,623 | 37 | 3 |
+//! | a pair, taken over twice | A and B are the members; C takes over with B, twice; one write | 176,188 | 42 | 5 |
+//! | unordered | B takes over, one write; messages overtake each other | 71,164 | 39 | 2 |
+//! | repeating, no write | B takes over; messages overtake each other, and come again at any time | 52,116 | 33 | 2 |
+//! | a lease, a write | leases run; B takes over; one write; one tick | 162,605 | 29 | 4 |
+//! | a lease of a leader that is to lead again | leases run; B takes over, then A; one tick | 356,604 | 38 | 7 |
+//! | a lease, a renewal | B takes over; a read renews the lease; one tick | 88,123 | 30 | 2 |
+//! | a lease of two ticks, a renewal | the same with leases of two ticks, and two ticks | 746,663 | 31 | 15 |
+//!
+//! # Rows
+//! In builds with `--cfg planted`: what the model says when a rule of section 2 of the replication protocol is taken away. The switch
+//! is a rule of [`quorate_engine::planted::rule`], or a bug of [`quorate_engine::planted`] that is the same. States are those that
+//! were met before the first one that must never be, at the end of so many steps.
+//!
+//! | row | switch | found by | states | steps | seconds |
+//! |---|---|---|---|---|---|
+//! | restamp | `KEEP_STAMPS` | model: Lost | 7,707 | 16 | 0.1 |
+//! | wipe | `CUT_ON_CONFLICT_ONLY` | model: Lost | 6,315 | 15 | 0.1 |
+//! | activate-early | bug 13 | model: Lost | 7,427 | 9 | 0.1 |
+//! | lease-old | `LEASE_OF_MEMBERS` | model: Stale | 2,463,054 | 16 | 25.5 |
+//! | lease-new-only | `LEASE_OF_BOTH` | model: Stale | 3,379,801 | 15 | 37.0 |
+//! | amnesia | bug 6 | model: Lost | 29,747 | 15 | 0.3 |
+//! | early-ack-new | `ACTIVE_BEFORE_ACK` | model: Lost | 11,422 | 10 | 0.1 |
+//! | count-inherited | bug 11 | model: Misattributed | 837,226 | 22 | 6.8 |
+//! | target-pending | `SEAL_THE_ACTIVE` | model: Lost | 19,310 | 13 | 0.2 |
+//! | best-by-len | `STAMP_BEFORE_LENGTH` | model: Forked | 435,111 | 21 | 3.1 |
+//! | ack-last | `ACK_WHAT_MATCHES` | model: Lost | 1,068,145 | 25 | 8.8 |
+//! | sealed-leader-goes-on | `SEALED_IS_DEPOSED` | model: Lost | 3,633 | 14 | 0.0 |
+//! | no-promise | bug 20 | model: Lost | 4,296 | 12 | 0.0 |
+//! | live-nocas | `LIVE_FROM_ACTIVE` | model: Stale | 51,280 | 16 | 0.5 |
+//! | seal-majority | `SEAL_QUORUM` | model: Lost | 88,831 | 14 | 1.0 |
+//! | count-learner | `MEMBERS_COUNT` | model: Lost | 48,176 | 14 | 0.4 |
+//! | lease-no-wait | `WAIT_FOR_LEASES` | model: Stale | 81,230 | 15 | 0.9 |
+//! | lease-drift | `WHOLE_GRANT` | model: Stale | 107,207 | 16 | 1.9 |
+//! | lease-sealed-leader-reads | `SEALED_IS_DEPOSED` | model: Stale | 106,940 | 15 | 1.7 |
+//! | lease-wait-after | `WAIT_BEFORE_ACTIVE` | model: Stale | 2,428,213 | 25 | 39.6 |
+//!
+//! Of the other rows, *joint-all* is *early-ack-new* where both configurations have the same members, which is so in that row.
+//! *lease-sticky* cannot be taken away: that a replica leads and what it was granted are one value, which is gone when it is deposed.
+//! The size "a lease of a leader that is to lead again" shows it. *loss-alive* waits for a change that accepts a loss; a test
+//! stops compiling when there is one.
+
+use std::time::Instant;
+
+use quorate_engine::testing::model::{Action, Bounds, Change, Fault, Model, World};
+use stateright::{Checker as _, Model as Checked, Property};
+
+#[cfg(planted)]
+mod rows;
+#[cfg(not(planted))]
+mod sizes;
+
+/// What the checker explores.
+struct Explored(Model);
+
+/// The name of what always holds.
+const SOUND: &str = "nothing is what must never be";
+
+impl Checked for Explored {
+    type State = World;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![self.0.start()]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        actions.extend(self.0.actions(world));
+    }
+
+    fn next_state(&self, world: &World, action: Action) -> Option<World> {
+        Some(self.0.next(world, &action))
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![Property::always(SOUND, |_, world: &World| world.fault().is_none())]
+    }
+}
+
+/// Explores a model, breadth first, until there is nothing more, or something that must never be; says how large it is, and
+/// how that comes about.
+#[expect(clippy::disallowed_methods, reason = "how long it took is told, and decides nothing")]
+fn checked(name: &str, bounds: Bounds) -> Option<Fault> {
+    let (began, told) = (Instant::now(), format!("{bounds:?}"));
+    let checker = Explored(Model::new(bounds)).checker().spawn_bfs().join();
+    println!(
+        "{name}: {} unique states, {} generated, depth {}, {:.1} s; {:?}; {told}",
+        checker.unique_state_count(),
+        checker.state_count(),
+        checker.max_depth(),
+        began.elapsed().as_secs_f64(),
+        checker.model().0.met(),
+    );
+    let path = checker.discovery(SOUND)?;
+    let fault = path.last_state().fault().cloned();
+    let actions = path.into_actions();
+    println!("{fault:?} after {} steps:", actions.len());
+    actions.iter().for_each(|action| println!("  {}", checker.model().0.describe(action)));
+    fault
+}
+
+fn takeover(leader: u16, members: &[u16]) -> Change {
+    Change::Takeover { leader, members: members.to_vec() }
+}
+
+fn live(members: &[u16]) -> Change {
+    Change::Live { members: members.to_vec() }
+}
