@@ -43,7 +43,8 @@ fn a_restart_without_memory_during_a_takeover_loses_nothing() {
     explore("a restart, no write", one.clone());
     let pair = Bounds { members: 2, idle: vec![2], changes: vec![takeover(3, &[1, 3])], ..one.clone() };
     explore("a restart of one of a pair", Bounds { writes: 1, restarts: vec![2], ..pair });
-    explore_long("a restart", Bounds { writes: 1, restarts: vec![3], ..one });
+    explore_long("a restart, a write", Bounds { writes: 1, idle: vec![1, 3], ..one.clone() });
+    explore_long("a restart of C, a write", Bounds { writes: 1, restarts: vec![3], ..one });
 }
 
 #[test]
