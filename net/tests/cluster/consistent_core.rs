@@ -10,7 +10,7 @@ use super::resp::Reply;
 #[test]
 fn cor_1_data_goes_on_without_the_core_and_a_takeover_waits_for_it() {
     let five = Shape::three().cpus(&[1; 5]).io(&["auto"; 5]).set("cluster", "replicas", 3).core(&[3, 4, 5]);
-    let mut cluster = Cluster::start(&five.suspicion("300 ms").set_text("limits", "request_timeout", "1 s"));
+    let mut cluster = Cluster::start(&five.suspicion("1 s").set_text("limits", "request_timeout", "1 s"));
     let load = Load::start(cluster.client(2), 0);
     load.advance(1_000);
     cluster.node_mut(4).kill();

@@ -34,10 +34,17 @@ fn refused_with(arguments: &[&str]) -> String {
 
 const ALONE: &str = "[cluster]\nreplicas = 1\n[node]\nid = 1\n";
 
+/// Takes a port that no client is given by chance, and whose neighbour, the door of a CPU, is free.
+fn taken_port() -> TcpListener {
+    let listeners = (9_100..9_900).step_by(10).map(|port| (port, TcpListener::bind(("127.0.0.1", port))));
+    let free = |port: u16| TcpListener::bind(("127.0.0.1", port + 1)).is_ok();
+    listeners.filter(|(port, _)| free(*port)).find_map(|(_, listener)| listener.ok()).expect("a free pair of ports")
+}
+
 #[test]
 fn a_port_that_is_taken_is_named_with_its_key() {
     for door in ["resp", "native", "peer"] {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listener = taken_port();
         let taken = listener.local_addr().expect("it is bound").to_string();
         let mut doors = String::new();
         for (index, other) in ["resp", "native", "peer"].into_iter().enumerate() {

@@ -8,7 +8,7 @@ use super::resp::Reply;
 
 /// Suspects a node soon; long enough for a machine on which everything else runs too.
 fn suspicious() -> Shape {
-    Shape::three().suspicion("300 ms")
+    Shape::three().suspicion("500 ms")
 }
 
 /// Waits until a group is led by another node than `former`, as all of these see it; returns which.
