@@ -504,7 +504,6 @@ impl Control {
         match frame.body {
             Body::Welcome(welcome) if greeting::is_expected(&self.facts, &welcome, node) => {
                 self.links[index].is_refusal_said = false;
-                self.links[index].retry_at = self.now;
                 if let Some((number, founders)) = self.own_store() {
                     self.send(conn, &ToCore::Store { number, founders });
                 }

@@ -180,7 +180,7 @@ impl Cpu {
 
     /// Whether nothing is under way any more, so that the thread may end.
     pub(crate) fn is_finished(&mut self) -> bool {
-        let is_idle = self.front.requests.len() == 0 && !self.engine.has_waiters();
+        let is_idle = self.front.requests.len() == 0 && self.front.parked.is_empty() && !self.engine.has_waiters();
         // Followers are told what was committed last: nobody will be there to tell them later.
         is_idle && !self.engine.owes_notices() && self.front.all_flushed()
     }
@@ -225,8 +225,10 @@ impl Cpu {
             let failed = self.front.unreachable(task.group);
             return self.front.finish(origin, &Ending::Failed(failed));
         };
-        // What waits for the same group came first.
-        if !self.front.parked.has(task.group) && self.try_execute(origin, task, leader) {
+        // What waits for the same group came first; what another node has passed on has no place in that line.
+        let is_next = task.hops > 0 || !self.front.parked.has(task.group);
+        let deadline = self.front.now.saturating_add(self.front.facts.settings.limits().request_timeout);
+        if is_next && self.try_execute(origin, task, leader, deadline) {
             return;
         }
         if task.hops > 0 {
@@ -234,11 +236,11 @@ impl Cpu {
             let failed = Failed::never(RefusalCode::NotLeader, [u64::from(leader.0), 0], text);
             return self.front.finish(origin, &Ending::Failed(failed));
         }
-        self.front.park(origin, task);
+        self.front.park(origin, task, deadline);
     }
 
     /// Has a command executed by the leader of its group, here or at one other node; `false` if it cannot be reached now.
-    fn try_execute(&mut self, origin: Origin, task: &Task<'_>, leader: NodeId) -> bool {
+    fn try_execute(&mut self, origin: Origin, task: &Task<'_>, leader: NodeId, deadline: Instant) -> bool {
         if leader == self.front.facts.node {
             if !self.engine.leads(task.group) {
                 return false;
@@ -248,7 +250,7 @@ impl Cpu {
         }
         match self.front.way_to(leader, task.group) {
             Some(conn) if task.hops == 0 => {
-                self.front.pass_to_node(origin, (leader, conn), task);
+                self.front.pass_to_node(origin, (leader, conn), task, deadline);
                 true
             }
             Some(_) | None => false,
@@ -272,8 +274,9 @@ impl Cpu {
             let now = self.front.now;
             let is_over = is_reachable || leader.is_none();
             while let Some(parked) = self.front.parked.pop_if(group, |first| is_over || first.deadline <= now) {
-                let is_done = leader
-                    .is_some_and(|leader| is_reachable && self.try_execute(parked.origin, &parked.task(), leader));
+                let is_done = leader.is_some_and(|leader| {
+                    is_reachable && self.try_execute(parked.origin, &parked.task(), leader, parked.deadline)
+                });
                 if !is_done {
                     let failed = self.front.unreachable(group);
                     self.front.finish(parked.origin, &Ending::Failed(failed));
@@ -358,6 +361,10 @@ impl Cpu {
         let mut records = core::mem::take(&mut self.records);
         self.front.receive_records(&mut records, &mut self.spare);
         let has_any = !records.is_empty();
+        if has_any {
+            // After they were received: a lease must not be held against a time before the request was here.
+            self.front.now = clock::now();
+        }
         for (kind, bytes) in records.drain(..) {
             self.handle_record(kind, &bytes);
             if self.spare.len() < SPARE_MAX && bytes.capacity() <= SPARE_BYTES_MAX {

@@ -125,8 +125,8 @@ pub enum StartError {
     /// A node of the core that is not to create a cluster and has nothing of one.
     #[error(
         "node {node} belongs to the consistent core, and {path} holds nothing that the core has agreed on; to create the \
-         cluster, start each node of the core once with --create; a node that has lost its disk must not be started so: the \
-         core cannot tell it from one that has promised nothing"
+         cluster, start each node of the core once with --create; a node that has lost its disk is not taken back so: the others \
+         know it by its store"
     )]
     NotCreated {
         /// The node.
@@ -247,7 +247,7 @@ impl Node {
     }
 
     fn start_control(&mut self, birth: Birth) -> Result<(), StartError> {
-        // Last of all, so that a start that fails creates nothing.
+        // Behind the CPUs: a start that fails because a port of theirs is taken creates nothing.
         let store = open_store(&self.facts, birth)?;
         let (facts, shared) = (Arc::clone(&self.facts), Arc::clone(&self.shared));
         let nonce = random().map_err(StartError::Random)?;

@@ -117,7 +117,7 @@ pub enum StoreError {
     /// It is truncated, or something else was written over a part of it.
     #[error(
         "{path} is damaged: {source}; this core node no longer knows what it has promised, so no older copy and no new file \
-         may take its place: repair the disk, or replace the node"
+         may take its place: keep the other nodes of the core running, and repair the disk"
     )]
     Damaged {
         /// The file.

@@ -332,9 +332,14 @@ impl Front {
         }
     }
 
+    /// Whether this node holds a group, or may come to hold it: the core has not formed it yet.
+    pub(super) fn may_hold(&self, group: GroupId) -> bool {
+        self.directory.news(group).is_none() || self.holds(group)
+    }
+
     /// Whether this node holds a group, or is to, as far as that is decided.
     pub(super) fn holds(&self, group: GroupId) -> bool {
-        let Some(news) = self.directory.news(group) else { return true };
+        let Some(news) = self.directory.news(group) else { return false };
         let node = self.facts.node;
         let configs = [Some(&news.active), news.pending.as_ref().map(|change| &change.config)];
         configs.into_iter().flatten().any(|config| config.has_node(node))
@@ -353,8 +358,8 @@ impl Front {
         if !missing.is_empty() {
             let names: Vec<String> = missing.iter().map(|run| format!("{}.{}", run.node, run.incarnation)).collect();
             let text = format!(
-                "UNAVAILABLE missing {}: these runs held group {group} and are gone with their memory; what was written to it \
-                 is lost unless one of them comes back, and nothing else is served in its place",
+                "UNAVAILABLE missing {}: these runs held group {group} and are gone with their memory; what they held alone is \
+                 lost, and nothing else is served in its place",
                 names.join(" ")
             );
             return Failed::never(RefusalCode::Unavailable, [missing.len() as u64, 0], text);
@@ -381,9 +386,8 @@ impl Front {
         Failed::never(RefusalCode::Unavailable, [1, 0], text)
     }
 
-    /// Has a request wait for somebody who leads its group; refuses it if there is no room.
-    pub(super) fn park(&mut self, origin: Origin, task: &Task<'_>) {
-        let deadline = self.now.saturating_add(self.facts.settings.limits().request_timeout);
+    /// Has a request wait for somebody who leads its group, until `deadline`; refuses it if there is no room.
+    pub(super) fn park(&mut self, origin: Origin, task: &Task<'_>, deadline: Instant) {
         if !self.parked.push(origin, task, deadline) {
             let failed = self.unreachable(task.group);
             self.finish(origin, &Ending::Failed(failed));
@@ -400,17 +404,25 @@ impl Front {
             Origin::Native { .. } | Origin::Cpu { .. } => false,
         };
         match kept.filter(|_| is_alone) {
-            Some(kept) => self.park(underway.origin, &kept.task(&underway)),
-            None => self.finish_underway(&underway, ending),
+            Some(kept) if kept.deadline > self.now => {
+                self.park(underway.origin, &kept.task(&underway), kept.deadline);
+            }
+            Some(_) | None => self.finish_underway(&underway, ending),
         }
     }
 
-    pub(super) fn pass_to_node(&mut self, origin: Origin, (node, conn): (NodeId, ConnId), task: &Task<'_>) {
+    pub(super) fn pass_to_node(
+        &mut self,
+        origin: Origin,
+        (node, conn): (NodeId, ConnId),
+        task: &Task<'_>,
+        deadline: Instant,
+    ) {
         let Task { group, effect, .. } = *task;
         let Some(key) = self.add_request(Underway { origin, executor: Executor::Node(node), effect, group }) else {
             return;
         };
-        self.requests.keep(key, task);
+        self.requests.keep(key, task, deadline);
         match self.outbox.buffer(conn) {
             Ok(buffer) => {
                 let head = head_of(key, task, task.hops + 1);

@@ -94,13 +94,16 @@ pub(crate) struct Kept {
     level: Level,
     after: LogIndex,
     command: Vec<u8>,
+    /// When it has taken as long as a request may, counted from when it came to this CPU.
+    pub(super) deadline: Instant,
 }
 
 impl Kept {
-    const NOTHING: Self = Self { slot: Slot(0), level: Level::Commit, after: LogIndex(0), command: Vec::new() };
+    const NOTHING: Self =
+        Self { slot: Slot(0), level: Level::Commit, after: LogIndex(0), command: Vec::new(), deadline: Instant(0) };
 
     pub(super) fn task(&self, underway: &Underway) -> Task<'_> {
-        let Self { slot, level, after, ref command } = *self;
+        let Self { slot, level, after, ref command, .. } = *self;
         Task { group: underway.group, slot, command, level, after, hops: 0, effect: underway.effect }
     }
 }
@@ -138,14 +141,14 @@ impl Requests {
     }
 
     /// Keeps the command of a request, if it is short and there is room.
-    pub(super) fn keep(&mut self, key: Key, task: &Task<'_>) {
+    pub(super) fn keep(&mut self, key: Key, task: &Task<'_>, until: Instant) {
         let bytes = task.command.len();
         if bytes > KEPT_COMMAND_BYTES_MAX || self.kept_bytes + bytes > KEPT_BYTES_MAX {
             return;
         }
         let row = &mut self.rows[index_of(key)];
-        let Kept { slot, level, after, command } = &mut row.kept;
-        (*slot, *level, *after) = (task.slot, task.level, task.after);
+        let Kept { slot, level, after, command, deadline } = &mut row.kept;
+        (*slot, *level, *after, *deadline) = (task.slot, task.level, task.after, until);
         command.clear();
         command.extend_from_slice(task.command);
         row.is_kept = true;

@@ -42,7 +42,7 @@ impl Cpu {
         let mut nodes: Vec<Value> = others.chain([own]).collect();
         nodes.sort_by_key(|node| node["id"].as_u64());
         let groups = self.engine.status();
-        let groups: Vec<Value> = groups.iter().filter(|status| front.holds(status.group)).map(group).collect();
+        let groups: Vec<Value> = groups.iter().filter(|status| front.may_hold(status.group)).map(group).collect();
         json!({
             "cluster": facts.settings.cluster().id,
             "node": facts.node.0,
