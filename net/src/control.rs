@@ -14,14 +14,14 @@
 //!
 //! # Time and units
 //! The node's monotonic clock. A heartbeat leaves every quarter of the suspicion time, counted from the last one, and at once
-//! from a node of the core when it finds another one silent, or hears it again; what was not registered registers again every [`REGISTER_EVERY`]; links are dialled again after [`RETRY_EVERY`].
+//! from a node of the core when it finds another one silent, or hears it again; what was not registered registers again every `REGISTER_EVERY`; links are dialled again after `RETRY_EVERY`.
 //!
 //! # Order
 //! What one node of the core says to another goes over one connection, and nothing of an earlier connection counts once
 //! there is a new one: consensus rests on that, and on both ends being told when something may have been lost.
 //!
 //! # Bounds
-//! [`VISITORS_MAX`] connections from others; one more is closed. A link or visitor that does not read is closed when its
+//! `VISITORS_MAX` connections from others; one more is closed. A link or visitor that does not read is closed when its
 //! buffer is full; both are told everything anew when they come back.
 //!
 //! # Threads
