@@ -189,10 +189,14 @@ impl Control {
 
     fn wake_at(&self) -> Instant {
         let dial_at = self.links.iter().filter(|link| matches!(link.state, LinkState::Down)).map(|link| link.retry_at);
-        let is_registering = self.run.is_none() && !matches!(self.part, Part::Meeting(..));
-        let register_at = is_registering.then_some(self.register_at);
+        let register_at = self.is_registering().then_some(self.register_at);
         let core_at = self.core().map(Core::wake_at);
         [self.beat_at].into_iter().chain(dial_at).chain(register_at).chain(core_at).min().expect("there is one")
+    }
+
+    /// Whether this run is to be registered. One that may have lost its disk first finds out whether it is who it says.
+    fn is_registering(&self) -> bool {
+        self.run.is_none() && !matches!(self.part, Part::Meeting(..))
     }
 
     fn do_what_is_due(&mut self) {
@@ -202,8 +206,7 @@ impl Control {
                 self.dial(index);
             }
         }
-        // One that may have lost its disk first finds out whether it is who it says.
-        if self.run.is_none() && !matches!(self.part, Part::Meeting(..)) && self.register_at <= now {
+        if self.is_registering() && self.register_at <= now {
             self.register_at = now.saturating_add(REGISTER_EVERY);
             self.say_to_core(&ToCore::Register { nonce: self.nonce });
             self.input(CoreInput::Register { node: self.facts.node, nonce: self.nonce });

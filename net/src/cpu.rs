@@ -102,6 +102,15 @@ struct Task<'a> {
     effect: Effect,
 }
 
+/// Who executes a request.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// The engine of this CPU.
+    Here,
+    /// Another node, over this connection.
+    Node(NodeId, ConnId),
+}
+
 impl Cpu {
     pub(crate) fn new(
         id: CpuId,
@@ -228,8 +237,13 @@ impl Cpu {
         // What waits for the same group came first; what another node has passed on has no place in that line.
         let is_next = task.hops > 0 || !self.front.parked.has(task.group);
         let deadline = self.front.now.saturating_add(self.front.facts.settings.limits().request_timeout);
-        if is_next && self.try_execute(origin, task, leader, deadline) {
-            return;
+        let way = self.way_to(leader, task.group).filter(|way| match way {
+            Way::Here => true,
+            // One hop, and no more.
+            Way::Node(..) => task.hops == 0,
+        });
+        if let Some(way) = way.filter(|_| is_next) {
+            return self.execute_over(way, origin, task, deadline);
         }
         if task.hops > 0 {
             let text = format!("NOTLEADER node {leader} leads group {}", task.group);
@@ -239,47 +253,42 @@ impl Cpu {
         self.front.park(origin, task, deadline);
     }
 
-    /// Has a command executed by the leader of its group, here or at one other node; `false` if it cannot be reached now.
-    fn try_execute(&mut self, origin: Origin, task: &Task<'_>, leader: NodeId, deadline: Instant) -> bool {
+    /// Returns how a request reaches the leader of its group, if it does now.
+    fn way_to(&self, leader: NodeId, group: GroupId) -> Option<Way> {
         if leader == self.front.facts.node {
-            if !self.engine.leads(task.group) {
-                return false;
-            }
-            self.execute_here(origin, task);
-            return true;
+            return self.engine.leads(group).then_some(Way::Here);
         }
-        match self.front.way_to(leader, task.group) {
-            Some(conn) if task.hops == 0 => {
-                self.front.pass_to_node(origin, (leader, conn), task, deadline);
-                true
-            }
-            Some(_) | None => false,
+        self.front.way_to(leader, group).map(|conn| Way::Node(leader, conn))
+    }
+
+    fn execute_over(&mut self, way: Way, origin: Origin, task: &Task<'_>, deadline: Instant) {
+        match way {
+            Way::Here => self.execute_here(origin, task),
+            Way::Node(node, conn) => self.front.pass_to_node(origin, (node, conn), task, deadline),
         }
     }
 
     /// Has those executed that wait for a leader, if there is one by now; gives up on those that have waited too long.
     fn retry_parked(&mut self) {
-        if self.front.parked.is_empty() {
-            return;
-        }
         for group in self.front.parked.groups() {
-            let leader = match self.front.directory.route(group) {
-                Route::Led(leader) => Some(leader),
-                Route::Unformed | Route::Lost => None,
+            let (leader, is_hopeless) = match self.front.directory.route(group) {
+                Route::Led(leader) => (Some(leader), false),
+                Route::Unformed | Route::Lost(_) => (None, true),
             };
-            let is_reachable = leader.is_some_and(|leader| {
-                let is_here = leader == self.front.facts.node && self.engine.leads(group);
-                is_here || self.front.way_to(leader, group).is_some()
-            });
             let now = self.front.now;
-            let is_over = is_reachable || leader.is_none();
-            while let Some(parked) = self.front.parked.pop_if(group, |first| is_over || first.deadline <= now) {
-                let is_done = leader.is_some_and(|leader| {
-                    is_reachable && self.try_execute(parked.origin, &parked.task(), leader, parked.deadline)
-                });
-                if !is_done {
-                    let failed = self.front.unreachable(group);
-                    self.front.finish(parked.origin, &Ending::Failed(failed));
+            loop {
+                // Looked at for each of them: what one sets off may have closed the connection.
+                let way = leader.and_then(|leader| self.way_to(leader, group));
+                let is_over = way.is_some() || is_hopeless;
+                let Some(parked) = self.front.parked.pop_if(group, |first| is_over || first.deadline <= now) else {
+                    break;
+                };
+                match way {
+                    Some(way) => self.execute_over(way, parked.origin, &parked.task(), parked.deadline),
+                    None => {
+                        let failed = self.front.unreachable(group);
+                        self.front.finish(parked.origin, &Ending::Failed(failed));
+                    }
                 }
             }
         }
@@ -301,7 +310,7 @@ impl Cpu {
         if self.front.run.is_some() {
             groups.retain(|group| self.front.facts.home_of(*group) == self.front.id);
             for group in groups {
-                let Some(news) = self.front.directory.news(group).cloned() else { continue };
+                let Some(news) = self.front.directory.news(group).map(Arc::clone) else { continue };
                 for output in self.engine.handle(self.front.now, Input::News { group, news: &news }) {
                     self.front.perform(output);
                 }

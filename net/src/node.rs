@@ -4,7 +4,6 @@ pub mod facts;
 pub(crate) mod greeting;
 
 use std::collections::VecDeque;
-use std::io::Read as _;
 use std::net::ToSocketAddrs as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,7 +22,7 @@ use crate::clock;
 use crate::config::{Door, Io, Settings};
 use crate::control::Control;
 use crate::control::exchange::Exchange;
-use crate::control::store::{Identity, Store, StoreError};
+use crate::control::store::{Identity, Store, StoreError, draw};
 use crate::cpu::{Bell, Channels, Cpu, Link};
 use crate::driver::{self, Driver};
 use crate::resp::session::{AclLogEntry, ClientRecord, Password, Pause};
@@ -250,7 +249,7 @@ impl Node {
         // Behind the CPUs: a start that fails because a port of theirs is taken creates nothing.
         let store = open_store(&self.facts, birth)?;
         let (facts, shared) = (Arc::clone(&self.facts), Arc::clone(&self.shared));
-        let nonce = random().map_err(StartError::Random)?;
+        let nonce = draw().map_err(StartError::Random)?;
         let (started, has_started) = mpsc::channel();
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
             match open_control(facts, shared, store, nonce) {
@@ -378,13 +377,6 @@ fn open_control(
     }
     let _ = shared.exchange.waker.set(transport.waker());
     Ok((Control::new(facts, shared, store, nonce, &settings), transport))
-}
-
-/// Draws a number that no other process draws.
-fn random() -> std::io::Result<u64> {
-    let mut bytes = [0; 8];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(u64::from_le_bytes(bytes))
 }
 
 /// Opens everything that belongs to one CPU, on its own thread.

@@ -518,7 +518,8 @@ fn is_of_content(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
 }
 
-fn draw() -> io::Result<u64> {
+/// Draws a number that no other process draws.
+pub(crate) fn draw() -> io::Result<u64> {
     let mut bytes = [0; 8];
     fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(u64::from_le_bytes(bytes))

@@ -1,5 +1,7 @@
 //! Who leads and holds each group, as the core has said last.
 
+use std::sync::Arc;
+
 use quorate_engine::config::GroupConfig;
 use quorate_engine::control::record::News;
 use quorate_engine::ids::{GroupId, NodeId, ReplicaId};
@@ -8,11 +10,11 @@ use crate::control::exchange::GroupNews;
 
 /// Who executes requests for a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Route {
+pub(super) enum Route<'a> {
     /// Nobody: the core has not formed it yet.
     Unformed,
-    /// Nobody: too many of those who held it are gone.
-    Lost,
+    /// Nobody: the group cannot be led again without these members, which are gone.
+    Lost(&'a [ReplicaId]),
     /// This node, or whoever takes over from it.
     Led(NodeId),
 }
@@ -39,13 +41,8 @@ impl Directory {
         self.groups.get(group.0 as usize)?.as_ref()
     }
 
-    pub(super) fn news(&self, group: GroupId) -> Option<&News> {
-        self.get(group).map(|known| &*known.news)
-    }
-
-    /// Returns the members that are gone, if the group cannot be led again without them; none otherwise.
-    pub(super) fn missing(&self, group: GroupId) -> &[ReplicaId] {
-        self.get(group).map_or(&[], |known| &known.missing)
+    pub(super) fn news(&self, group: GroupId) -> Option<&Arc<News>> {
+        self.get(group).map(|known| &known.news)
     }
 
     /// Returns the configuration that is active.
@@ -54,10 +51,10 @@ impl Directory {
     }
 
     /// Returns who executes requests for a group.
-    pub(super) fn route(&self, group: GroupId) -> Route {
+    pub(super) fn route(&self, group: GroupId) -> Route<'_> {
         match self.get(group) {
             None => Route::Unformed,
-            Some(known) if !known.missing.is_empty() => Route::Lost,
+            Some(known) if !known.missing.is_empty() => Route::Lost(&known.missing),
             Some(known) => Route::Led(known.news.active.leader),
         }
     }

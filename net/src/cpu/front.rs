@@ -354,22 +354,23 @@ impl Front {
     /// Returns what to say of a request for a group whose leader cannot be reached, or that has none.
     pub(super) fn unreachable(&self, group: GroupId) -> Failed {
         let own = self.facts.node;
-        let missing = self.directory.missing(group);
-        if !missing.is_empty() {
-            let names: Vec<String> = missing.iter().map(|run| format!("{}.{}", run.node, run.incarnation)).collect();
-            let text = format!(
-                "UNAVAILABLE missing {}: these runs held group {group} and are gone with their memory; what they held alone is \
-                 lost, and nothing else is served in its place",
-                names.join(" ")
-            );
-            return Failed::never(RefusalCode::Unavailable, [missing.len() as u64, 0], text);
-        }
+        let mut missing_count = 1;
         let text = match self.directory.route(group) {
+            Route::Lost(missing) => {
+                missing_count = missing.len() as u64;
+                let names: Vec<String> =
+                    missing.iter().map(|run| format!("{}.{}", run.node, run.incarnation)).collect();
+                format!(
+                    "UNAVAILABLE missing {}: these runs held group {group} and are gone with their memory; what they held \
+                     alone is lost, and nothing else is served in its place",
+                    names.join(" ")
+                )
+            }
             Route::Unformed if self.run.is_none() => format!(
                 "UNAVAILABLE node {own} has not been registered: fewer than a majority of the consistent core can be reached; \
                  see `quorate status`"
             ),
-            Route::Unformed | Route::Lost => format!(
+            Route::Unformed => format!(
                 "UNAVAILABLE group {group} has not been formed: that takes all nodes the cluster begins with; see `quorate \
                  status`"
             ),
@@ -383,7 +384,7 @@ impl Front {
                  nobody has taken over; see `quorate status`"
             ),
         };
-        Failed::never(RefusalCode::Unavailable, [1, 0], text)
+        Failed::never(RefusalCode::Unavailable, [missing_count, 0], text)
     }
 
     /// Has a request wait for somebody who leads its group, until `deadline`; refuses it if there is no room.
