@@ -198,6 +198,8 @@ pub struct GroupConfig {
     pub slots: SlotRange,
     /// The epoch of this configuration.
     pub epoch: Epoch,
+    /// How often an operator has accepted before it that acknowledged writes of the group are lost.
+    pub loss_gen: u64,
     /// The member that leads.
     pub leader: NodeId,
     /// All members, the leader included; ascending.
@@ -233,7 +235,7 @@ impl GroupConfig {
     /// Returns the configuration of a group for which the core has not decided on any: it has no member.
     #[must_use]
     pub fn undecided(group: GroupId, slots: SlotRange) -> Self {
-        Self { group, slots, epoch: Epoch(0), leader: NodeId(0), members: Vec::new(), write_quorum: 1 }
+        Self { group, slots, epoch: Epoch(0), loss_gen: 0, leader: NodeId(0), members: Vec::new(), write_quorum: 1 }
     }
 
     /// Whether `node` is a member, in whichever run.
@@ -273,6 +275,7 @@ struct GroupParts {
     group: GroupId,
     slots: SlotRange,
     epoch: Epoch,
+    loss_gen: u64,
     leader: NodeId,
     members: Vec<Member>,
     write_quorum: usize,
@@ -282,13 +285,13 @@ impl TryFrom<GroupParts> for GroupConfig {
     type Error = &'static str;
 
     fn try_from(parts: GroupParts) -> Result<Self, Self::Error> {
-        let GroupParts { group, slots, epoch, leader, members, write_quorum } = parts;
+        let GroupParts { group, slots, epoch, loss_gen, leader, members, write_quorum } = parts;
         let is_ascending = members.is_sorted_by(|one, two| one.node < two.node);
         let is_led = members.iter().any(|member| member.node == leader);
         if !is_ascending || !is_led || !(1..=members.len().min(MEMBERS_MAX)).contains(&write_quorum) {
             return Err("members, leader and write quorum make no configuration");
         }
-        Ok(Self { group, slots, epoch, leader, members, write_quorum })
+        Ok(Self { group, slots, epoch, loss_gen, leader, members, write_quorum })
     }
 }
 
@@ -355,6 +358,7 @@ impl Placement {
             group,
             slots: self.slots.slots_of(group),
             epoch: Epoch(1),
+            loss_gen: 0,
             leader: self.leader_of(group),
             members,
             write_quorum: self.write_quorum,

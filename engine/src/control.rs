@@ -5,6 +5,8 @@
 
 pub mod core;
 pub mod detector;
+pub mod keyspace;
+pub mod operation;
 pub mod planner;
 pub mod record;
 pub mod state;

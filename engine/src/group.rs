@@ -124,6 +124,8 @@ pub(crate) struct Group {
     news_retry_at: Option<Instant>,
     /// The last epoch that this replica has begun to take over, or to lead: it never begins one twice.
     begun: Epoch,
+    /// The loss generation of the leader whose log this one is known to hold as far as it is committed.
+    loss_gen: u64,
     /// How many snapshots this run has begun to send. Each has a number of its own, whatever the epoch: the receiver of half
     /// a snapshot knows it by that and by who sends it, and may hear of nobody else before this run leads again.
     snapshot_count: u64,
@@ -162,6 +164,7 @@ impl Group {
             has_news: false,
             news_retry_at: None,
             begun: Epoch(0),
+            loss_gen: 0,
             snapshot_count: 0,
             role,
             #[cfg(planted)]
@@ -319,12 +322,12 @@ impl Group {
             Role::Candidate(_) => {}
             Role::Follower(_) => self.config = active.clone(),
         }
-        if let Some(Change { config, kind: ChangeKind::Takeover }) = pending
+        if let Some(change @ Change { config, kind: ChangeKind::Takeover | ChangeKind::Loss }) = pending
             && config.leader_replica() == Some(shared.me)
             && config.epoch > self.promise.max(self.begun)
         {
             self.begun = config.epoch;
-            self.start_takeover(shared, now, config, active);
+            self.start_takeover(shared, now, change, active);
         }
         self.begin_first(shared, now, &news)?;
         self.has_news = false;
@@ -415,12 +418,13 @@ impl Group {
     pub(crate) fn end_turn(&mut self, shared: &mut Shared, now: Instant) {
         self.is_dirty = false;
         let position = self.position;
+        if let Role::Candidate(_) = self.role {
+            // Appending its first entry may have found no room. If nobody else is to be asked, it leads at once.
+            let _ = self.on_candidate_alarm(shared, now);
+        }
         if let Some(mut leading) = self.leading() {
             leading.end_turn(shared, now, position);
-        } else if let Role::Candidate(_) = self.role {
-            // Appending its first entry may have found no room.
-            let _ = self.on_candidate_alarm(shared, now);
-        } else {
+        } else if let Role::Follower(_) = self.role {
             self.flush(shared);
             self.apply_committed(shared);
         }

@@ -224,6 +224,13 @@ pub enum Event {
         /// The epoch it led.
         epoch: Epoch,
     },
+    /// A replica gave up what it held: an operator has accepted that it is lost, and who leads now does not have it.
+    Forgotten {
+        /// The group.
+        group: GroupId,
+        /// The last entry it knew to be committed.
+        commit: LogIndex,
+    },
     /// The leader restarted without memory and may not lead.
     Unavailable {
         /// The group.

@@ -121,11 +121,16 @@ impl Replica {
             if !slots.contains(entry.slot()) {
                 return Some("an entry belongs to another group");
             }
-            if id.index <= self.commit && self.log.epoch_at(pool, id.index).is_some_and(|epoch| epoch != id.epoch) {
+            if self.contradicts(pool, id) {
                 return Some("an entry contradicts a committed one");
             }
         }
         None
+    }
+
+    /// Whether another entry is committed at the index of this one.
+    pub(crate) fn contradicts(&self, pool: &Pool, id: EntryId) -> bool {
+        id.index <= self.commit && self.log.epoch_at(pool, id.index).is_some_and(|epoch| epoch != id.epoch)
     }
 
     /// Raises the commit index to `through`, as far as the log goes.

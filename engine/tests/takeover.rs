@@ -87,6 +87,82 @@ fn who_does_not_hold_the_group_is_promised_nothing() {
 }
 
 #[test]
+fn who_is_left_goes_on_with_what_it_holds_once_the_loss_is_accepted() {
+    let mut cluster = three();
+    write(&mut cluster, b"x", b"1");
+    let before = cluster.status(A, G).last;
+    cluster.restart(A);
+    cluster.restart(B);
+    cluster.run_for(500);
+    let token = cluster.submit_to(C, get(b"x"));
+    cluster.settle();
+    assert!(matches!(cluster.end(token), Some(End::Refused(_))), "nobody leads: {:?}", cluster.end(token));
+    cluster.accept_loss(G, &[C, A]);
+    cluster.run_for(99);
+    assert_ne!(cluster.status(C, G).state, GroupState::Serving, "a lease that nobody reports may run");
+    cluster.run_for(1);
+    assert_leads(&cluster, C);
+    assert_eq!(cluster.record(G).active().loss_gen, 1);
+    let read = cluster.get(b"x");
+    cluster.settle();
+    assert_eq!(cluster.answer(read), Answer::Bulk(b"1"));
+    assert!(cluster.status(C, G).last > before);
+    write(&mut cluster, b"x", b"2");
+    cluster.check();
+}
+
+#[test]
+fn where_nobody_is_left_a_group_begins_anew_in_a_later_epoch() {
+    let mut cluster = three();
+    write(&mut cluster, b"x", b"1");
+    [A, B, C].into_iter().for_each(|node| cluster.restart(node));
+    cluster.run_for(500);
+    let epoch = cluster.record(G).active().epoch;
+    cluster.accept_loss(G, &[B, A, C]);
+    cluster.run_for(100);
+    assert_leads(&cluster, B);
+    assert!(cluster.record(G).active().epoch > epoch, "entries are named anew");
+    let read = cluster.get(b"x");
+    cluster.settle();
+    assert_eq!(cluster.answer(read), Answer::Nil);
+    write(&mut cluster, b"x", b"2");
+    cluster.check();
+}
+
+/// Of five, D has missed what A, B, C and E hold. E restarts and copies it again; then A, B and C are lost.
+#[test]
+fn who_has_copied_more_than_whoever_leads_after_a_loss_gives_it_up() {
+    const D: NodeId = NodeId(4);
+    const E: NodeId = NodeId(5);
+    let mut cluster = Cluster::start_with_core(5, 1, 5, 3, config());
+    cluster.settle();
+    write(&mut cluster, b"x", b"1");
+    cluster.keep_learners();
+    cluster.pause(D);
+    cluster.restart(E);
+    write(&mut cluster, b"x", b"2");
+    cluster.run_for(20);
+    cluster.drop_messages(A, D);
+    [A, B, C].into_iter().for_each(|node| cluster.restart(node));
+    cluster.resume(D);
+    cluster.run_for(100);
+    let learner = cluster.status(E, G);
+    let left = cluster.status(D, G);
+    assert!(learner.commit > left.last, "{learner:?} {left:?}");
+    cluster.accept_loss(G, &[D, A, E]);
+    cluster.run_for(400);
+    assert_leads(&cluster, D);
+    let forgotten = |(node, event): &(NodeId, Event)| *node == E && matches!(event, Event::Forgotten { .. });
+    assert!(cluster.events().iter().any(forgotten), "{:?}", cluster.events());
+    let read = cluster.get(b"x");
+    cluster.settle();
+    assert_eq!(cluster.answer(read), Answer::Bulk(b"1"), "the later one is lost, as was accepted");
+    write(&mut cluster, b"x", b"3");
+    cluster.run_for(300);
+    cluster.check();
+}
+
+#[test]
 fn whoever_takes_over_has_everything_that_was_acknowledged() {
     let mut cluster = three();
     // C has missed it all, and is the one to take over.

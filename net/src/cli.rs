@@ -7,6 +7,7 @@
 //! A verb that is not built is not here, and so not in `--help`.
 
 pub mod config;
+pub mod core;
 pub mod demo;
 pub mod dev;
 pub mod replay;
@@ -45,6 +46,8 @@ enum Verb {
     Demo(demo::Arguments),
     /// Show the state of a cluster: nodes, groups, what is replicated where
     Status(status::Arguments),
+    /// Have the consistent core do something: accept a loss, keep a value
+    Core(core::Arguments),
     /// Send the rows of a recorded file to a cluster, paced as recorded or faster
     Replay(replay::Arguments),
     /// Check, print or describe the configuration
@@ -174,6 +177,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Verb::Dev(arguments) => dev::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Status(arguments) => status::run(&arguments),
+        Verb::Core(arguments) => core::run(&arguments),
         Verb::Replay(arguments) => replay::run(&arguments),
         Verb::Config(arguments) => config::run(&arguments),
         Verb::Version(arguments) => version::run(&arguments),

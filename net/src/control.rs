@@ -14,7 +14,9 @@
 //!
 //! # Time and units
 //! The node's monotonic clock. A heartbeat leaves every quarter of the suspicion time, counted from the last one, and at once
-//! from a node of the core when it finds another one silent, or hears it again; what was not registered registers again every `REGISTER_EVERY`; links are dialled again after `RETRY_EVERY`.
+//! from a node of the core when it finds another one silent, or hears it again; what was not registered registers again every
+//! `REGISTER_EVERY`, an operation is said again every `OPERATE_EVERY` for the time of a request, counted from when its turn
+//! came; links are dialled again after `RETRY_EVERY`.
 //!
 //! # Order
 //! What one node of the core says to another goes over one connection, and nothing of an earlier connection counts once
@@ -38,6 +40,7 @@ use std::time::Duration;
 
 use quorate_engine::control::core::{Core, CoreInput, CoreOutput, CoreSettings};
 use quorate_engine::control::detector::Heartbeat;
+use quorate_engine::control::operation::Outcome;
 use quorate_engine::control::record::News;
 use quorate_engine::control::state::{Hope, State};
 use quorate_engine::ids::{CpuId, GroupId, NodeId, ReplicaId};
@@ -53,7 +56,7 @@ use crate::transport::{
 };
 use crate::wire::{AddressList, Body, BodyLimits, Frame, FrameReader, Reject, RejectCode, Role, Stage};
 
-use exchange::GroupNews;
+use exchange::{GroupNews, Wanted};
 use meeting::{Founders, Meeting, Met};
 use store::Store;
 use words::{FromCore, ToCore, encode};
@@ -62,6 +65,8 @@ use words::{FromCore, ToCore, encode};
 const TICK_MAX: Duration = Duration::from_millis(10);
 /// How long a registration may stay unanswered before it is said again.
 const REGISTER_EVERY: Duration = Duration::from_millis(100);
+/// How long an operation may stay unanswered before it is said again.
+const OPERATE_EVERY: Duration = Duration::from_millis(100);
 /// How long a link that broke, or could not be dialled, stays alone.
 const RETRY_EVERY: Duration = Duration::from_millis(50);
 /// How long a visitor may take to say who it is.
@@ -87,6 +92,18 @@ pub(crate) struct Control {
     beat_at: Instant,
     /// Whom the last heartbeat called silent.
     said_silent: Vec<NodeId>,
+    /// What this node wants of the core just now.
+    wish: Option<Wish>,
+    wish_count: u64,
+}
+
+/// An operation that is said again until its outcome is heard.
+struct Wish {
+    wanted: Wanted,
+    number: u64,
+    say_at: Instant,
+    /// When whoever wanted it has given it up.
+    until: Instant,
 }
 
 /// What this node has to do with the core beside talking to it.
@@ -171,6 +188,8 @@ impl Control {
             register_at: Instant(0),
             beat_at: Instant(0),
             said_silent: Vec::new(),
+            wish: None,
+            wish_count: 0,
         };
         // A core of one has nobody to wait for.
         control.end_meeting();
@@ -191,7 +210,15 @@ impl Control {
         let dial_at = self.links.iter().filter(|link| matches!(link.state, LinkState::Down)).map(|link| link.retry_at);
         let register_at = self.is_registering().then_some(self.register_at);
         let core_at = self.core().map(Core::wake_at);
-        [self.beat_at].into_iter().chain(dial_at).chain(register_at).chain(core_at).min().expect("there is one")
+        let wish_at = self.wish.as_ref().map(|wish| wish.say_at);
+        [self.beat_at]
+            .into_iter()
+            .chain(wish_at)
+            .chain(dial_at)
+            .chain(register_at)
+            .chain(core_at)
+            .min()
+            .expect("there is one")
     }
 
     /// Whether this run is to be registered. One that may have lost its disk first finds out whether it is who it says.
@@ -219,6 +246,7 @@ impl Control {
             self.close_silent_visitors();
         }
         self.pass_on_asks();
+        self.pass_on_wishes();
         if let Part::Core(core, _) = &mut self.part
             && core.wake_at() <= now
         {
@@ -248,6 +276,31 @@ impl Control {
         for (group, ask) in self.shared.exchange.take_asks() {
             self.say_to_core(&ToCore::Ask { from, group, ask });
             self.input(CoreInput::Ask { from, group, ask });
+        }
+    }
+
+    /// Says what is wanted of the core, one operation after another.
+    fn pass_on_wishes(&mut self) {
+        let Some(from) = self.run else { return };
+        self.wish.take_if(|wish| wish.until <= self.now);
+        if self.wish.is_none() {
+            let Some(wanted) = self.shared.exchange.take_wanted() else { return };
+            self.wish_count += 1;
+            let until = self.now.saturating_add(self.facts.settings.limits().request_timeout);
+            self.wish = Some(Wish { wanted, number: self.wish_count, say_at: self.now, until });
+        }
+        let Some(wish) = self.wish.as_mut().filter(|wish| wish.say_at <= self.now) else { return };
+        wish.say_at = self.now.saturating_add(OPERATE_EVERY);
+        let (number, operation) = (wish.number, wish.wanted.operation.clone());
+        self.say_to_core(&ToCore::Operate { from, number, operation: operation.clone() });
+        self.input(CoreInput::Operate { from, number, operation });
+    }
+
+    fn hear_outcome(&mut self, to: ReplicaId, number: u64, outcome: Outcome) {
+        let is_mine = |wish: &mut Wish| self.run == Some(to) && wish.number == number;
+        if let Some(Wish { wanted, .. }) = self.wish.take_if(is_mine) {
+            self.shared.exchange.post_outcome(wanted.cpu, wanted.key, outcome);
+            self.pass_on_wishes();
         }
     }
 
@@ -345,10 +398,16 @@ impl Control {
                     }
                 }
                 CoreOutput::Registered { run, nonce } => {
-                    let of_node = |visitor: &&Visitor| visitor.node == Some(run.node);
-                    let conns: Vec<ConnId> = self.visitors.iter().filter(of_node).map(|visitor| visitor.conn).collect();
-                    conns.into_iter().for_each(|conn| self.send(conn, &FromCore::Registered { run, nonce }));
+                    self.say_to_node(run.node, &FromCore::Registered { run, nonce });
                     self.hear_registered(run, nonce);
+                }
+                CoreOutput::Buried { latest } => {
+                    self.say_to_node(latest.node, &FromCore::Current { run: latest });
+                    self.hear_current(latest);
+                }
+                CoreOutput::Operated { to, number, outcome } => {
+                    self.say_to_node(to.node, &FromCore::Operated { to, number, outcome: outcome.clone() });
+                    self.hear_outcome(to, number, outcome);
                 }
                 CoreOutput::News { group, news } => {
                     let missing = self.core().and_then(Core::state).map_or(Vec::new(), |state| missing(state, group));
@@ -368,10 +427,17 @@ impl Control {
         }
     }
 
+    /// Says something to a node that is connected to this one, if it is.
+    fn say_to_node(&mut self, node: NodeId, words: &FromCore) {
+        let conns = self.visitors.iter().filter(|visitor| visitor.node == Some(node)).map(|visitor| visitor.conn);
+        let conns: Vec<ConnId> = conns.collect();
+        conns.into_iter().for_each(|conn| self.send(conn, words));
+    }
+
     /// Tells a node that has just connected all there is to know.
     fn tell_all(&mut self, conn: ConnId, node: NodeId) {
         let Some(state) = self.core().and_then(Core::state) else { return };
-        let current = state.current(node).map(|run| FromCore::Current { run });
+        let current = state.latest(node).map(|run| FromCore::Current { run });
         let news = self.facts.groups().filter_map(|group| state.news(group).map(|news| (group, news)));
         let news = news.map(|(group, news)| {
             let missing = missing(state, group);
@@ -401,8 +467,8 @@ impl Control {
                 node = own.node.0,
                 own = own.incarnation.0,
                 other = current.incarnation.0,
-                "another process has been registered as this node, and this one counts for nothing any more: it stops; give \
-                 every process a node.id of its own"
+                "this run of the node counts for nothing any more, and stops: another process has been registered as this node \
+                 (each needs a node.id of its own), or an operator has declared this one dead with `core accept-loss`"
             );
             std::process::exit(1);
         }
@@ -425,6 +491,9 @@ impl Control {
             ToCore::Ask { from: run, group, ask } if run.node == from => {
                 self.input(CoreInput::Ask { from: run, group, ask });
             }
+            ToCore::Operate { from: run, number, operation } if run.node == from => {
+                self.input(CoreInput::Operate { from: run, number, operation });
+            }
             ToCore::Store { number, founders } => {
                 self.visitors[index].store = Some(number);
                 self.hear_store(from, number, founders);
@@ -442,7 +511,7 @@ impl Control {
                     self.input(CoreInput::Message { from, message });
                 }
             }
-            ToCore::Heartbeat(_) | ToCore::Ask { .. } => {
+            ToCore::Heartbeat(_) | ToCore::Ask { .. } | ToCore::Operate { .. } => {
                 tracing::warn!(node = from.0, "a node speaks for another one; dropped");
             }
         }
@@ -453,6 +522,7 @@ impl Control {
             FromCore::Store { number, founders } => self.hear_store(from, number, founders),
             FromCore::Registered { run, nonce } => self.hear_registered(run, nonce),
             FromCore::Current { run } => self.hear_current(run),
+            FromCore::Operated { to, number, outcome } => self.hear_outcome(to, number, outcome),
             FromCore::News { group, news, missing } => self.hear_news(group, *news, missing),
         }
     }

@@ -27,6 +27,7 @@ mod front;
 mod info;
 mod links;
 mod native;
+mod operations;
 mod parked;
 mod peers;
 mod pubsub;
@@ -64,10 +65,11 @@ use ending::{Ending, Failed};
 use front::{Conn, Front};
 use links::RecordKind;
 use peers::Change;
-use requests::{Effect, Executor, Key, Origin, Underway};
+use requests::{Effect, Executor, Origin, Underway};
 
 pub(crate) use links::{Bell, Link};
 pub(crate) use pubsub::Channels;
+pub(crate) use requests::Key;
 
 /// How much longer than the leader a node waits for the answer of another one before it gives up.
 const EXECUTOR_GRACE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -316,6 +318,9 @@ impl Cpu {
                 }
             }
         }
+        for (key, outcome) in &mail.outcomes {
+            self.front.hear_outcome(*key, outcome);
+        }
         self.retry_parked();
     }
 
@@ -353,7 +358,8 @@ impl Cpu {
         let ending = match applied {
             Some(id) => {
                 let about = About { group: task.group, epoch: id.epoch };
-                Ending::Done { about, index: id.index, answer: &answer }
+                let loss_gen = self.front.directory.loss_gen(task.group);
+                Ending::Done { about, loss_gen, index: id.index, answer: &answer }
             }
             None => Ending::Failed(Failed::never(
                 RefusalCode::NotLeader,
@@ -537,7 +543,8 @@ impl Front {
             Output::Reply { token, outcome } => {
                 if let Some(underway) = self.requests.take(Key(token.0)) {
                     self.shared.counters(self.id).engine_replies.fetch_add(1, Ordering::Relaxed);
-                    self.finish_underway(&underway, &Ending::of(&outcome, underway.group));
+                    let loss_gen = self.directory.loss_gen(underway.group);
+                    self.finish_underway(&underway, &Ending::of(&outcome, underway.group, loss_gen));
                 }
             }
             Output::Ask { group, ask } => {

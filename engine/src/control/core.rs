@@ -44,9 +44,11 @@ use omnipaxos::storage::Storage;
 use self::consensus::{Consensus, Decided, ELECTION_TICKS};
 pub use self::entry::{Entry, Image};
 use crate::control::detector::{Detector, Heartbeat};
-use crate::control::planner::Planner;
+use crate::control::keyspace;
+use crate::control::operation::{Decision, Operation, Outcome, Refusal, Scope};
+use crate::control::planner::{NotLost, Planner};
 use crate::control::record::{Ask, News};
-use crate::control::state::{Birth, Command, State};
+use crate::control::state::{Birth, Command, Planned, State};
 use crate::ids::{Epoch, GroupId, NodeId, ReplicaId};
 use crate::time::{Instant, nanos};
 
@@ -109,6 +111,15 @@ pub enum CoreInput {
     },
     /// A node lives.
     Heartbeat(Heartbeat),
+    /// A node wants something, for itself or somebody else.
+    Operate {
+        /// Its run.
+        from: ReplicaId,
+        /// Its number; each node has one under way at a time, and says it again until it hears how it ended.
+        number: u64,
+        /// What it wants.
+        operation: Operation,
+    },
     /// A connection to another core node is new.
     Connected(NodeId),
 }
@@ -129,6 +140,20 @@ pub enum CoreOutput {
         run: ReplicaId,
         /// What it has drawn.
         nonce: u64,
+    },
+    /// What was the current run of a node is gone, and nobody has this later name. To be told to its node.
+    Buried {
+        /// The name.
+        latest: ReplicaId,
+    },
+    /// An operation has ended. To be told to its node.
+    Operated {
+        /// Whose it was.
+        to: ReplicaId,
+        /// Its number.
+        number: u64,
+        /// How it ended.
+        outcome: Outcome,
     },
     /// To be told to all nodes that are connected to this core node.
     News {
@@ -151,6 +176,15 @@ struct Leadership {
     planner: Planner,
     /// What lies undecided in its log (K2).
     proposed: BTreeSet<Proposal>,
+    /// Reads that wait for the barrier in the log, and those that came after it was proposed.
+    reads: [Vec<Read>; 2],
+}
+
+/// A read of a key that the core keeps.
+struct Read {
+    from: ReplicaId,
+    number: u64,
+    key: String,
 }
 
 /// By what two proposals are known to be the same.
@@ -159,6 +193,7 @@ enum Proposal {
     Registration(NodeId, u64),
     Activation(GroupId, Epoch),
     Change(GroupId, u64),
+    Operation(ReplicaId, u64),
 }
 
 impl CoreSettings {
@@ -209,6 +244,7 @@ impl<S: Storage<Entry>> Core<S> {
             CoreInput::Connected(_) => return,
             CoreInput::Register { node, nonce } => self.handle_registration(node, nonce),
             CoreInput::Ask { from, group, ask } => self.handle_ask(now, from, group, ask),
+            CoreInput::Operate { from, number, operation } => self.handle_operation(now, from, number, operation),
             // Looked at with the next tick. A run that is not known here yet says it again.
             CoreInput::Heartbeat(heartbeat) => {
                 if self.state.as_ref().is_some_and(|state| state.is_current(heartbeat.from)) {
@@ -308,6 +344,66 @@ impl<S: Storage<Entry>> Core<S> {
         }
     }
 
+    fn handle_operation(&mut self, now: Instant, from: ReplicaId, number: u64, operation: Operation) {
+        let is_hearing = self.hears_enough(now);
+        let (Role::Leader(leadership), Some(state)) = (&mut self.role, &self.state) else { return };
+        if let Some(outcome) = state.outcome(from, number).cloned() {
+            return self.outputs.push_back(CoreOutput::Operated { to: from, number, outcome });
+        }
+        let decision = match operation {
+            Operation::Get { key } => {
+                let [before, after] = &leadership.reads;
+                if !before.iter().chain(after).any(|read| (read.from, read.number) == (from, number)) {
+                    leadership.reads[1].push(Read { from, number, key });
+                    self.begin_barrier();
+                }
+                return;
+            }
+            // Who is well is not known to one that hears nobody; it is said again to whoever leads then.
+            Operation::AcceptLoss(_) if !is_hearing => return,
+            Operation::AcceptLoss(scope) => accept_loss(state, &self.detector, scope, now).map(Decision::AcceptLoss),
+            Operation::Set { key, value, version } => match keyspace::check(&key, &value) {
+                Ok(()) => Ok(Decision::Set { key, value, version }),
+                Err(error) => Err(error.into()),
+            },
+        };
+        match decision {
+            Err(refusal) => {
+                let outcome = Outcome::Refused(refusal);
+                self.outputs.push_back(CoreOutput::Operated { to: from, number, outcome });
+            }
+            Ok(decision) if leadership.proposed.insert(Proposal::Operation(from, number)) => {
+                let command = Command::Operate { caller: from, number, decision };
+                self.consensus.propose(Entry::Command(command));
+            }
+            Ok(_) => {}
+        }
+    }
+
+    /// Proposes a barrier for the reads that wait, if there is none in the log.
+    fn begin_barrier(&mut self) {
+        let Role::Leader(leadership) = &mut self.role else { return };
+        let [before, after] = &mut leadership.reads;
+        if before.is_empty() && !after.is_empty() {
+            core::mem::swap(before, after);
+            let (by, round) = (self.settings.me, leadership.round);
+            self.consensus.propose(Entry::Command(Command::Barrier { by, round }));
+        }
+    }
+
+    /// Answers the reads that a barrier was for. One of an earlier leader may have been decided before they came.
+    fn end_barrier(&mut self, by: NodeId, round: u32) {
+        let (Role::Leader(leadership), Some(state)) = (&mut self.role, &self.state) else { return };
+        if (by, round) != (self.settings.me, leadership.round) {
+            return;
+        }
+        for Read { from, number, key } in leadership.reads[0].drain(..) {
+            let outcome = Outcome::Value(state.keyspace().get(&key).cloned());
+            self.outputs.push_back(CoreOutput::Operated { to: from, number, outcome });
+        }
+        self.begin_barrier();
+    }
+
     // ---- what is agreed on ----
 
     /// Goes on after something has happened: with what is decided by it, and what is to be sent.
@@ -359,8 +455,19 @@ impl<S: Storage<Entry>> Core<S> {
             Entry::Command(Command::Change(changes)) => {
                 changes.iter().map(|planned| Proposal::Change(planned.group, planned.version)).collect()
             }
+            Entry::Command(Command::Operate { caller, number, .. }) => {
+                if let Some(outcome) = applied.outcome {
+                    self.outputs.push_back(CoreOutput::Operated { to: *caller, number: *number, outcome });
+                }
+                vec![Proposal::Operation(*caller, *number)]
+            }
+            Entry::Command(Command::Barrier { by, round }) => {
+                self.end_barrier(*by, *round);
+                Vec::new()
+            }
             Entry::Command(Command::Place { .. }) | Entry::Birth(_) => Vec::new(),
         };
+        self.outputs.extend(applied.buried.into_iter().map(|latest| CoreOutput::Buried { latest }));
         if let Role::Leader(leadership) = &mut self.role {
             leadership.proposed.retain(|proposal| !decided.contains(proposal));
         }
@@ -400,7 +507,8 @@ impl<S: Storage<Entry>> Core<S> {
 
     fn become_leader(&mut self, round: u32, now: Instant) {
         let planner = Planner::new(self.settings.patience);
-        self.role = Role::Leader(Box::new(Leadership { round, planner, proposed: BTreeSet::new() }));
+        self.role =
+            Role::Leader(Box::new(Leadership { round, planner, proposed: BTreeSet::new(), reads: Default::default() }));
         if let Some(state) = &self.state {
             state.runs().for_each(|run| self.detector.expect(run, now));
         }
@@ -460,6 +568,23 @@ impl<S: Storage<Entry>> Core<S> {
         let me = u64::from(self.settings.me.0);
         let is_ours = (message.get_sender(), message.get_receiver()) == (u64::from(from.0), me);
         self.is_peer(from) && is_ours && is_of_kind
+    }
+}
+
+/// Returns the losses that an operator accepts.
+fn accept_loss(state: &State, detector: &Detector, scope: Scope, now: Instant) -> Result<Vec<Planned>, Refusal> {
+    let plan = |group| Planner::accept_loss(state, detector, group, now);
+    match scope {
+        Scope::Group(group) => Ok(vec![plan(group)?]),
+        Scope::All => {
+            let plans: Vec<_> = state.groups().map(|record| plan(record.active().group)).collect();
+            let is_short = |plan: &&Result<Planned, NotLost>| matches!(plan, Err(NotLost::TooFew { .. }));
+            if let Some(Err(error)) = plans.iter().find(is_short) {
+                return Err(error.clone().into());
+            }
+            let losses: Vec<Planned> = plans.into_iter().flatten().collect();
+            if losses.is_empty() { Err(Refusal::NothingLost) } else { Ok(losses) }
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! | yes, and its leader is well and in time | | wait |
 //! | yes, but not in time, or its leader is suspected | yes | the active leader goes on in a new epoch |
 //! | yes, but not in time, or its leader is suspected | no | another member takes over |
+//! | of a loss that was accepted | | wait: what else is given up is for an operator to say |
 //!
 //! Whoever leads the fewest groups takes over. The new members are the active ones that are well, as they hold the log; other
 //! nodes that shall hold the group copy it as learners, and come in when they do. Only if fewer members are well than the
@@ -23,11 +24,14 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::{GroupConfig, MEMBERS_MAX, Member};
 use crate::control::detector::Detector;
 use crate::control::record::{Ask, Change, ChangeKind, Record};
 use crate::control::state::{Planned, State};
 use crate::ids::{Epoch, GroupId, NodeId, ReplicaId};
+use crate::replication::quorum::seal_quorum;
 use crate::time::Instant;
 
 /// See the module.
@@ -86,6 +90,7 @@ impl Planner {
             let leader = record.active().leader_replica();
             let leads_well = leader.is_some_and(|leader| is_well(leader) && !detector.is_without_quorum(leader, group));
             let planned = view.hand_over(asked, &load).or_else(|| match record.pending() {
+                Some(Change { kind: ChangeKind::Loss, .. }) => None,
                 Some(_) if !is_stuck => None,
                 Some(_) if leads_well => view.change_live(view.members(record.active().leader)),
                 None if leads_well => {
@@ -105,6 +110,37 @@ impl Planner {
         plan
     }
 
+    /// Returns what an operator accepts who declares dead whoever is not well of a group that cannot be led without them. The
+    /// members that are left go on; if they are fewer than the write quorum, other nodes that shall hold the group come in with
+    /// what they have, which may be nothing.
+    ///
+    /// # Errors
+    /// There is no such group, it is not lost, or too few nodes are well to hold a write.
+    pub fn accept_loss(state: &State, detector: &Detector, group: GroupId, now: Instant) -> Result<Planned, NotLost> {
+        let record = state.group(group).ok_or(NotLost::Unknown { group })?;
+        let is_well = |run: ReplicaId| state.is_current(run) && !detector.is_suspected(run, now);
+        let view = View { state, record, is_well: &is_well };
+        let active = record.active();
+        let mut members = view.well();
+        let need = seal_quorum(active.members.len(), active.write_quorum);
+        if members.len() >= need || members.iter().any(|member| member.node == active.leader) {
+            return Err(NotLost::Led { group });
+        }
+        let load = Load::of(state);
+        let others = view.others();
+        let candidates = if members.is_empty() { &others } else { &members };
+        let leader =
+            candidates.iter().min_by_key(|member| (load.get(member.node), member.node)).map(|member| member.node);
+        if members.len() < view.write_quorum() {
+            members.extend(&others);
+        }
+        let (have, need) = (members.len(), view.write_quorum());
+        match leader {
+            Some(leader) if have >= need => Ok(view.planned(ChangeKind::Loss, leader, members)),
+            Some(_) | None => Err(NotLost::TooFew { group, have, need }),
+        }
+    }
+
     /// Whether the change to `epoch`, which is pending, has had its time. It is noted when it is first seen.
     fn is_late(&mut self, record: &Record, epoch: Epoch, now: Instant) -> bool {
         let GroupConfig { group, epoch: active, .. } = *record.active();
@@ -117,6 +153,37 @@ impl Planner {
         self.seen.insert(group, seen);
         seen.is_late
     }
+}
+
+/// Why a loss cannot be accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum NotLost {
+    /// There is no such group.
+    #[error("ERR there is no group {group}; `quorate status` lists them")]
+    Unknown {
+        /// What was asked for.
+        group: GroupId,
+    },
+    /// It can go on without that.
+    #[error("ERR group {group} is not lost: its leader is well, or enough of its members are; nothing was changed")]
+    Led {
+        /// Which one.
+        group: GroupId,
+    },
+    /// Nothing can be written after it either.
+    #[error(
+        "UNAVAILABLE group {group} needs {need} nodes that are up to hold a write, and {have} of those that shall hold it are; start \
+         more of them first; nothing was changed"
+    )]
+    TooFew {
+        /// Which one.
+        group: GroupId,
+        /// Nodes that are up.
+        have: usize,
+        /// The write quorum.
+        need: usize,
+    },
 }
 
 /// How many groups each node leads, or is to lead.
@@ -171,11 +238,16 @@ impl View<'_> {
         if is_enough(&members) {
             return members;
         }
-        let runs = self.state.nodes_of(active.group).iter().filter_map(|node| self.state.current(*node));
-        let others = runs.filter(|run| (self.is_well)(*run) && !active.counts(*run));
-        members.extend(others.map(Member::from));
+        members.extend(self.others());
         members.truncate(MEMBERS_MAX);
         if is_enough(&members) { members } else { active.members.clone() }
+    }
+
+    /// Returns the runs that are well of the nodes that shall hold the group and are no members.
+    fn others(&self) -> Vec<Member> {
+        let active = self.record.active();
+        let runs = self.state.nodes_of(active.group).iter().filter_map(|node| self.state.current(*node));
+        runs.filter(|run| (self.is_well)(*run) && !active.counts(*run)).map(Member::from).collect()
     }
 
     fn write_quorum(&self) -> usize {
@@ -194,9 +266,16 @@ impl View<'_> {
     /// Has a member take over that holds a log its candidate cannot fetch.
     fn hand_over(&self, asked: Option<(ReplicaId, Ask)>, load: &Load) -> Option<Planned> {
         let (from, Ask::HandOver { epoch, to }) = asked? else { return None };
-        let config = &self.record.pending()?.config;
-        let is_its = config.epoch == epoch && config.leader_replica() == Some(from);
-        is_its.then(|| self.take_over(|node| node == to, load)).flatten()
+        let Change { config, kind } = self.record.pending()?;
+        if config.epoch != epoch || config.leader_replica() != Some(from) {
+            return None;
+        }
+        match kind {
+            ChangeKind::Takeover | ChangeKind::Live => self.take_over(|node| node == to, load),
+            // With the same members: nobody else is given up.
+            ChangeKind::Loss if config.has_node(to) => Some(self.planned(ChangeKind::Loss, to, config.members.clone())),
+            ChangeKind::Loss => None,
+        }
     }
 
     /// Has an active member take over that is well and wanted: one that stays, and of those the one that leads the fewest

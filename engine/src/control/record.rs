@@ -13,10 +13,11 @@
 //!
 //! # Invariants
 //! R1. An epoch is given to one change only, and epochs only grow. R2. A live change starts from the configuration that is
-//! active, and its leader leads that one too.
+//! active, and its leader leads that one too. R3. The loss generation grows by one with each loss that becomes active, and
+//! by nothing else.
 //!
 //! # Source
-//! The replication protocol, section 1.1 (Vertical Paxos II, Lamport, Malkhi and Zhou 2009, section 4, with activation).
+//! The replication protocol, sections 1.1 and 1.8 (Vertical Paxos II, Lamport, Malkhi and Zhou 2009, section 4, with activation).
 
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +54,9 @@ pub enum ChangeKind {
     Takeover,
     /// It leads the active configuration: its own log is the one.
     Live,
+    /// Too many members are gone for good. It seals those of the active configuration that are members of this one too, all
+    /// of them, and adopts the best of what they hold; what nobody of them holds is lost, as an operator has accepted.
+    Loss,
 }
 
 /// What the core tells the nodes about a group. Of two, the one with the greater version counts.
@@ -192,6 +196,20 @@ impl Record {
         self.begin(ChangeKind::Takeover, leader, members, write_quorum)
     }
 
+    /// Has `leader` go on with what these members hold, though that may not be all. Always allowed: it supersedes any other
+    /// change. The members of the active configuration that are not named must be dead, for ever.
+    ///
+    /// # Errors
+    /// The numbers make no configuration.
+    pub fn accept_loss(
+        &mut self,
+        leader: NodeId,
+        members: Vec<Member>,
+        write_quorum: usize,
+    ) -> Result<Epoch, ChangeError> {
+        self.begin(ChangeKind::Loss, leader, members, write_quorum)
+    }
+
     /// Has the leader of the active epoch `epoch` change members.
     ///
     /// # Errors
@@ -225,12 +243,19 @@ impl Record {
         self.active.epoch == epoch
     }
 
-    /// Whether the parts of a record that was read fit together: it is that of the group, and R1 holds.
+    /// Notes that a member was declared dead: the nodes are told what there is to know.
+    pub(super) fn note_dead(&mut self) {
+        self.version += 1;
+    }
+
+    /// Whether the parts of a record that was read fit together: it is that of the group, and R1 and R3 hold.
     pub(super) fn is_sound(&self, group: GroupId, slots: SlotRange) -> bool {
         let is_of_group = |config: &GroupConfig| (config.group, config.slots) == (group, slots);
         let follows = |change: &Change| {
             let epoch = change.config.epoch;
-            is_of_group(&change.config) && self.active.epoch < epoch && epoch < self.next
+            let loss_gen = self.active.loss_gen + u64::from(change.kind == ChangeKind::Loss);
+            let is_later = self.active.epoch < epoch && epoch < self.next;
+            is_of_group(&change.config) && is_later && change.config.loss_gen == loss_gen
         };
         is_of_group(&self.active) && self.active.epoch < self.next && self.pending.as_ref().is_none_or(follows)
     }
@@ -255,8 +280,9 @@ impl Record {
         };
         assert!(epoch > self.active.epoch, "R1: {epoch} follows {}", self.active.epoch);
         self.next = self.next.max(Epoch(epoch.0 + 1));
-        let GroupConfig { group, slots, .. } = self.active;
-        let config = GroupConfig { group, slots, epoch, leader, members, write_quorum };
+        let GroupConfig { group, slots, loss_gen, .. } = self.active;
+        let loss_gen = loss_gen + u64::from(kind == ChangeKind::Loss);
+        let config = GroupConfig { group, slots, epoch, loss_gen, leader, members, write_quorum };
         self.pending = Some(Change { config, kind });
         self.version += 1;
         Ok(epoch)
@@ -282,6 +308,7 @@ mod tests {
             group: GroupId(0),
             slots: SlotMap::new(1).expect("in range").slots_of(GroupId(0)),
             epoch: Epoch(1),
+            loss_gen: 0,
             leader: NodeId(1),
             members: vec![member(1), member(2), member(3)],
             write_quorum: 2,
@@ -314,6 +341,20 @@ mod tests {
         assert!(record.activate(taken));
         let error = record.change_live(Epoch(1), replica(1), members, 2).expect_err("it was deposed");
         assert_eq!(error, ChangeError::NotActive { asked: Epoch(1), active: taken });
+    }
+
+    #[test]
+    fn a_loss_counts_once_it_is_active_and_only_then() {
+        let mut record = record();
+        let members = vec![member(2)];
+        let superseded = record.accept_loss(NodeId(2), members.clone(), 1).expect("valid");
+        let second = record.accept_loss(NodeId(2), members, 1).expect("valid");
+        assert!(!record.activate(superseded));
+        assert_eq!((record.active().loss_gen, record.pending().map(|change| change.config.loss_gen)), (0, Some(1)));
+        assert!(record.activate(second));
+        let later = record.take_over(NodeId(2), vec![member(2)], 1).expect("valid");
+        assert!(record.activate(later));
+        assert_eq!(record.active().loss_gen, 1);
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //! a version of the record, and refused if that has changed meanwhile.
 //!
 //! # Invariants
-//! C1. An incarnation is given once. C2. Learners of a group are the current runs of its nodes that are no members.
+//! C1. An incarnation is given once. C2. Learners of a group are the current runs of its nodes that are no members. C3. A
+//! run that was declared dead is never the current one of its node again.
 //!
 //! # Source
 //! The design, section 5; the replication protocol, section 1.1.
@@ -17,6 +18,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{GroupConfig, MEMBERS_MAX, Member};
+use crate::control::keyspace::Keyspace;
+use crate::control::operation::{Decision, Loss, Outcome, Refusal};
 use crate::control::record::{ChangeKind, News, Record};
 use crate::ids::{Epoch, GroupId, Incarnation, NodeId, ReplicaId};
 use crate::planted::{self, rule};
@@ -46,14 +49,26 @@ pub struct State {
     last_incarnation: Incarnation,
     /// By number; empty until all first nodes have registered.
     groups: Vec<Group>,
+    keyspace: Keyspace,
+    /// What each run wanted last.
+    answered: BTreeMap<NodeId, Answered>,
+}
+
+/// How the last operation of a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Answered {
+    run: ReplicaId,
+    number: u64,
+    outcome: Outcome,
 }
 
 /// The run of a node that registered last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Registered {
     incarnation: Incarnation,
-    /// What it drew when it started: a registration that is repeated is the same one.
-    nonce: u64,
+    /// What it drew when it started: a registration that is repeated is the same one. `None`: nobody is this run; the one
+    /// before it was declared dead, and must find that another one counts.
+    nonce: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -83,6 +98,22 @@ pub enum Command {
         epoch: Epoch,
         /// Who asks: its leader.
         caller: ReplicaId,
+    },
+    /// Somebody wants something of the core.
+    Operate {
+        /// Through which run.
+        caller: ReplicaId,
+        /// The number that run gave it.
+        number: u64,
+        /// What it amounts to.
+        decision: Decision,
+    },
+    /// Nothing: whoever proposes it knows, when it is decided, all that was decided before it was proposed.
+    Barrier {
+        /// The core node that did.
+        by: NodeId,
+        /// In the round in which it led.
+        round: u32,
     },
     /// Other nodes shall hold a group.
     Place {
@@ -117,6 +148,10 @@ pub struct Applied {
     pub changed: Vec<GroupId>,
     /// The run that was registered.
     pub registered: Option<ReplicaId>,
+    /// Names that nobody has: what was the current run of each of these nodes was declared dead.
+    pub buried: Vec<ReplicaId>,
+    /// How an operation ended.
+    pub outcome: Option<Outcome>,
 }
 
 /// Whether a group can ever be led again without an operator.
@@ -129,6 +164,13 @@ pub enum Hope {
         /// Members of the active configuration that are gone, its leader among them.
         missing: Vec<ReplicaId>,
     },
+}
+
+impl Answered {
+    /// Whether this is the operation, or came after it.
+    fn is_after(&self, caller: ReplicaId, number: u64) -> bool {
+        self.run == caller && self.number >= number
+    }
 }
 
 impl Birth {
@@ -148,17 +190,27 @@ impl State {
     #[must_use]
     pub fn new(birth: Birth) -> Self {
         assert!(birth.is_valid(), "the numbers do not fit together: {birth:?}");
-        Self { birth, nodes: BTreeMap::new(), last_incarnation: Incarnation(0), groups: Vec::new() }
+        Self {
+            birth,
+            nodes: BTreeMap::new(),
+            last_incarnation: Incarnation(0),
+            groups: Vec::new(),
+            keyspace: Keyspace::default(),
+            answered: BTreeMap::new(),
+        }
     }
 
     /// Applies a command.
     pub fn apply(&mut self, command: &Command) -> Applied {
         let before: Vec<u64> = self.groups.iter().map(|group| group.record.version()).collect();
-        let mut registered = None;
+        let (mut registered, mut outcome) = (None, None);
+        let known_before = self.last_incarnation;
         match command {
             Command::Register { node, nonce } => registered = Some(self.register(*node, *nonce)),
             Command::Change(changes) => changes.iter().for_each(|change| self.change(change)),
             Command::Activate { group, epoch, caller } => self.activate(*group, *epoch, *caller),
+            Command::Operate { caller, number, decision } => outcome = self.operate(*caller, *number, decision),
+            Command::Barrier { .. } => {}
             Command::Place { group, nodes } => {
                 if let Some(group) = self.groups.get_mut(group.0 as usize) {
                     group.nodes.clone_from(nodes);
@@ -170,7 +222,9 @@ impl State {
         let is_changed = |(number, version): (usize, u64)| (before.get(number) != Some(&version)).then_some(number);
         let numbers = versions.enumerate().filter_map(is_changed);
         let changed = numbers.map(|number| GroupId(u32::try_from(number).expect("at most 16384 groups"))).collect();
-        Applied { changed, registered }
+        let nobodies = self.nodes.iter().filter(|(_, known)| known.nonce.is_none() && known.incarnation > known_before);
+        let buried = nobodies.map(|(node, known)| ReplicaId { node: *node, incarnation: known.incarnation }).collect();
+        Applied { changed, registered, buried, outcome }
     }
 
     // ---- queries ----
@@ -184,19 +238,40 @@ impl State {
     /// Returns the run that a node registered as last, if it was with this nonce.
     #[must_use]
     pub fn registered(&self, node: NodeId, nonce: u64) -> Option<ReplicaId> {
-        let known = self.nodes.get(&node).filter(|known| known.nonce == nonce)?;
+        let known = self.nodes.get(&node).filter(|known| known.nonce == Some(nonce))?;
         Some(ReplicaId { node, incarnation: known.incarnation })
     }
 
-    /// Returns the run of each node that registered last.
+    /// Returns the run of each node that registered last, unless it was declared dead.
     pub fn runs(&self) -> impl Iterator<Item = ReplicaId> {
-        self.nodes.iter().map(|(node, known)| ReplicaId { node: *node, incarnation: known.incarnation })
+        self.nodes.keys().filter_map(|node| self.current(*node))
     }
 
-    /// Returns the run of a node that registered last.
+    /// Returns the run of a node that registered last, unless it was declared dead.
     #[must_use]
     pub fn current(&self, node: NodeId) -> Option<ReplicaId> {
-        self.nodes.get(&node).map(|registered| ReplicaId { node, incarnation: registered.incarnation })
+        let known = self.nodes.get(&node).filter(|known| known.nonce.is_some())?;
+        Some(ReplicaId { node, incarnation: known.incarnation })
+    }
+
+    /// Returns the latest name that runs of a node were given: if it is not that of the current run, nobody has it. Every earlier
+    /// one is gone.
+    #[must_use]
+    pub fn latest(&self, node: NodeId) -> Option<ReplicaId> {
+        self.nodes.get(&node).map(|known| ReplicaId { node, incarnation: known.incarnation })
+    }
+
+    /// Returns how an operation of a run has ended, if it was the last one of it.
+    #[must_use]
+    pub fn outcome(&self, caller: ReplicaId, number: u64) -> Option<&Outcome> {
+        let answered = self.answered.get(&caller.node)?;
+        ((answered.run, answered.number) == (caller, number)).then_some(&answered.outcome)
+    }
+
+    /// Returns the keys that the core keeps.
+    #[must_use]
+    pub fn keyspace(&self) -> &Keyspace {
+        &self.keyspace
     }
 
     /// Whether a run is the last one of its node: any other one is gone.
@@ -252,7 +327,7 @@ impl State {
             Incarnation(self.last_incarnation.0 + 1)
         };
         self.last_incarnation = self.last_incarnation.max(incarnation);
-        self.nodes.insert(node, Registered { incarnation, nonce });
+        self.nodes.insert(node, Registered { incarnation, nonce: Some(nonce) });
         if self.groups.is_empty() && self.birth.nodes.iter().all(|node| self.nodes.contains_key(node)) {
             self.form_groups();
         }
@@ -272,6 +347,7 @@ impl State {
                 group,
                 slots: slots.slots_of(group),
                 epoch: Epoch(1),
+                loss_gen: 0,
                 leader,
                 members: holders.iter().map(member).collect(),
                 write_quorum: *write_quorum,
@@ -293,7 +369,58 @@ impl State {
             (ChangeKind::Takeover, _) => record.take_over(*leader, members.clone(), *write_quorum),
             (ChangeKind::Live, Some(caller)) => record.change_live(epoch, caller, members.clone(), *write_quorum),
             (ChangeKind::Live, None) => return,
+            (ChangeKind::Loss, _) => record.accept_loss(*leader, members.clone(), *write_quorum),
         };
+    }
+
+    /// Does what a run wants, unless it was done before or the run is gone.
+    fn operate(&mut self, caller: ReplicaId, number: u64, decision: &Decision) -> Option<Outcome> {
+        if !self.is_current(caller)
+            || self.answered.get(&caller.node).is_some_and(|known| known.is_after(caller, number))
+        {
+            return None;
+        }
+        let outcome = match decision {
+            Decision::AcceptLoss(losses) => self.accept_losses(losses),
+            Decision::Set { key, value, version } => match self.keyspace.set(key, value, *version) {
+                Ok(version) => Outcome::Stored { version },
+                Err(error) => Outcome::Refused(error.into()),
+            },
+        };
+        self.answered.insert(caller.node, Answered { run: caller, number, outcome: outcome.clone() });
+        Some(outcome)
+    }
+
+    /// Has groups go on without what they miss, which is dead from now on.
+    fn accept_losses(&mut self, losses: &[Planned]) -> Outcome {
+        let accepted: Vec<Loss> = losses.iter().filter_map(|planned| self.accept_loss(planned)).collect();
+        for run in accepted.iter().flat_map(|loss| &loss.missing) {
+            self.bury(*run);
+        }
+        if accepted.is_empty() { Outcome::Refused(Refusal::Overtaken) } else { Outcome::LossAccepted(accepted) }
+    }
+
+    fn accept_loss(&mut self, planned: &Planned) -> Option<Loss> {
+        let group = planned.group;
+        let before = self.group(group)?.version();
+        self.change(planned);
+        let record = self.group(group).filter(|record| record.version() > before)?;
+        let config = &record.pending()?.config;
+        let missing = record.active().members.iter().filter(|member| !config.members.contains(member));
+        let missing = missing.filter_map(|member| member.replica()).collect();
+        Some(Loss { group, loss_gen: config.loss_gen, missing })
+    }
+
+    /// Has a run be gone for good, though no other one of its node is there.
+    fn bury(&mut self, run: ReplicaId) {
+        if !self.is_current(run) {
+            return;
+        }
+        self.last_incarnation = Incarnation(self.last_incarnation.0 + 1);
+        self.nodes.insert(run.node, Registered { incarnation: self.last_incarnation, nonce: None });
+        // Whoever counts on it is to hear of it.
+        let groups = self.groups.iter_mut().filter(|group| group.record.active().counts(run));
+        groups.for_each(|group| group.record.note_dead());
     }
 
     fn activate(&mut self, group: GroupId, epoch: Epoch, caller: ReplicaId) {
@@ -308,7 +435,8 @@ impl State {
     fn set_learners(&mut self) {
         for Group { record, nodes } in &mut self.groups {
             let runs = nodes.iter().filter_map(|node| {
-                self.nodes.get(node).map(|known| ReplicaId { node: *node, incarnation: known.incarnation })
+                let known = self.nodes.get(node).filter(|known| known.nonce.is_some())?;
+                Some(ReplicaId { node: *node, incarnation: known.incarnation })
             });
             let learners = runs.filter(|run| !record.active().counts(*run)).collect();
             record.set_learners(learners);
@@ -342,13 +470,15 @@ struct StateParts {
     nodes: BTreeMap<NodeId, Registered>,
     last_incarnation: Incarnation,
     groups: Vec<Group>,
+    keyspace: Keyspace,
+    answered: BTreeMap<NodeId, Answered>,
 }
 
 impl TryFrom<StateParts> for State {
     type Error = &'static str;
 
     fn try_from(parts: StateParts) -> Result<Self, Self::Error> {
-        let StateParts { birth, nodes, last_incarnation, groups } = parts;
+        let StateParts { birth, nodes, last_incarnation, groups, keyspace, answered } = parts;
         let slots = birth.slots;
         let is_formed = groups.len() == slots.group_count() as usize;
         let mut records = (0..).map(GroupId).zip(&groups);
@@ -359,7 +489,7 @@ impl TryFrom<StateParts> for State {
         } else if !records.all(|(group, Group { record, .. })| record.is_sound(group, slots.slots_of(group))) {
             Err("the record of a group does not fit together")
         } else {
-            Ok(Self { birth, nodes, last_incarnation, groups })
+            Ok(Self { birth, nodes, last_incarnation, groups, keyspace, answered })
         }
     }
 }
@@ -430,6 +560,63 @@ mod tests {
         assert_eq!(state.group(group).expect("formed").active().epoch, Epoch(1), "only its leader may say so");
         state.apply(&Command::Activate { group, epoch: Epoch(2), caller });
         assert_eq!(state.group(group).expect("formed").active().leader, NodeId(2));
+    }
+
+    /// A planned loss of group 0, with these members left and the first of them to lead.
+    fn loss(state: &State, left: &[u16]) -> Planned {
+        let record = state.group(GroupId(0)).expect("formed");
+        let members = left.iter().map(|node| Member::from(state.current(NodeId(*node)).expect("registered"))).collect();
+        let (version, kind) = (record.version(), ChangeKind::Loss);
+        Planned { group: GroupId(0), version, kind, leader: NodeId(left[0]), members, write_quorum: 1 }
+    }
+
+    #[test]
+    fn whoever_is_given_up_with_a_loss_is_dead_for_every_group() {
+        let mut state = formed();
+        let runs = [1, 2, 3].map(|node| state.current(NodeId(node)).expect("registered"));
+        let losses = vec![loss(&state, &[3])];
+        let command = Command::Operate { caller: runs[2], number: 1, decision: Decision::AcceptLoss(losses) };
+        let applied = state.apply(&command);
+        let Some(Outcome::LossAccepted(accepted)) = &applied.outcome else { panic!("{applied:?}") };
+        assert_eq!(accepted[0], Loss { group: GroupId(0), loss_gen: 1, missing: vec![runs[0], runs[1]] });
+        assert_eq!(applied.buried.iter().map(|run| run.node.0).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(applied.changed.len(), 4, "each group had them as members");
+        assert!(!state.is_current(runs[0]) && state.current(NodeId(1)).is_none());
+        assert!(matches!(state.hope(GroupId(1)), Hope::Lost { .. }), "another group has lost as much");
+        let back = register(&mut state, 1, 9);
+        assert!(back > state.latest(NodeId(2)).map_or(runs[0], |nobody| ReplicaId { node: NodeId(1), ..nobody }));
+        assert_eq!(state.apply(&command).outcome, None, "O1: it was done before");
+        assert_eq!(state.outcome(runs[2], 1), applied.outcome.as_ref());
+    }
+
+    #[test]
+    fn a_loss_that_was_decided_on_an_older_version_declares_nobody_dead() {
+        let mut state = formed();
+        let losses = vec![loss(&state, &[3])];
+        let caller = state.current(NodeId(3)).expect("registered");
+        let takeover = Planned { kind: ChangeKind::Takeover, ..losses[0].clone() };
+        state.apply(&Command::Change(vec![takeover]));
+        let decision = Decision::AcceptLoss(losses);
+        let applied = state.apply(&Command::Operate { caller, number: 1, decision });
+        assert_eq!(applied.outcome, Some(Outcome::Refused(Refusal::Overtaken)));
+        assert_eq!((applied.buried, state.runs().count()), (Vec::new(), 3));
+    }
+
+    #[test]
+    fn an_operation_is_done_once_and_not_for_a_run_that_is_gone() {
+        let mut state = formed();
+        let caller = state.current(NodeId(2)).expect("registered");
+        let set = |number, value: &[u8]| {
+            let decision = Decision::Set { key: "k".into(), value: value.to_vec(), version: None };
+            Command::Operate { caller, number, decision }
+        };
+        assert_eq!(state.apply(&set(1, b"a")).outcome, Some(Outcome::Stored { version: 1 }));
+        assert_eq!(state.apply(&set(1, b"a")).outcome, None);
+        assert_eq!(state.apply(&set(2, b"b")).outcome, Some(Outcome::Stored { version: 2 }));
+        assert_eq!(state.apply(&set(1, b"a")).outcome, None, "a late repetition");
+        register(&mut state, 2, 8);
+        assert_eq!(state.apply(&set(3, b"c")).outcome, None);
+        assert_eq!(state.keyspace().get("k").map(|stored| stored.value.as_slice()), Some(b"b".as_slice()));
     }
 
     #[test]

@@ -266,6 +266,7 @@ fn groups(map: SlotMap) -> Vec<GroupConfig> {
         group,
         slots: map.slots_of(group),
         epoch: Epoch(1),
+        loss_gen: 0,
         leader: NODES[0],
         members: NODES.iter().map(|node| Member { node: *node, incarnation: None }).collect(),
         write_quorum: WRITE_QUORUM,

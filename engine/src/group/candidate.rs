@@ -8,19 +8,23 @@
 //!     └────────────────────────────┘
 //! ```
 //!
+//! After a loss that was accepted, all members of the active configuration that are left have to promise, however few they are,
+//! and it waits for the length of a lease: nobody says any more what the others had granted.
+//!
 //! # Time and units
 //! The candidate's monotonic clock. What is not answered is asked again after [`Config::ask_again`]. Read leases that were
-//! granted to earlier leaders are waited for from when the answer that named them was received.
+//! granted to earlier leaders are waited for from when the answer that named them was received; after a loss, a whole one from
+//! when the candidate heard of it.
 //!
 //! # Source
-//! The replication protocol, section 1.6.
+//! The replication protocol, sections 1.6 and 1.8.
 //!
 //! [`Config::ask_again`]: crate::config::Config::ask_again
 
 use core::time::Duration;
 
 use crate::config::GroupConfig;
-use crate::control::record::Ask;
+use crate::control::record::{Ask, Change, ChangeKind};
 use crate::ids::{EntryId, Epoch, LogIndex, ReplicaId};
 use crate::log::LogFull;
 use crate::machine::command::Command;
@@ -40,14 +44,25 @@ use super::{Group, Leading, Role, Shared};
 pub(super) struct Candidate {
     /// What it shall lead.
     config: GroupConfig,
-    /// What is active: whom to seal.
+    /// What is active.
     target: GroupConfig,
+    /// Whom to seal.
+    seals: Seals,
     answers: Vec<Answer>,
     /// Whom it fetches from, and what it has last asked for.
     fetching: Option<(ReplicaId, LogIndex)>,
     pub(super) ask_at: Instant,
     /// Whether the log had no room for the last step.
     wants_room: bool,
+}
+
+/// Whose promises are needed.
+#[derive(Clone, Debug, Hash)]
+enum Seals {
+    /// So many members of the target that they meet every write quorum, or its leader.
+    Quorum,
+    /// Those who are left, all of them. What they have not granted themselves has run out then.
+    Left { runs: Vec<ReplicaId>, granted_until: Instant },
 }
 
 /// What one sealed replica holds.
@@ -69,6 +84,11 @@ impl Candidate {
         if planted::is(rule::STAMP_BEFORE_LENGTH) {
             answers.sort_by_key(|answer| (core::cmp::Reverse(answer.tail.index), answer.from.node));
         }
+        if let Seals::Left { runs, .. } = &self.seals {
+            let is_sealed = |run: &ReplicaId| answers.iter().any(|answer| answer.from == *run);
+            let best = answers.first().filter(|_| runs.iter().all(is_sealed));
+            return best.copied().filter(|best| is_reachable(best.from));
+        }
         let (members, write_quorum) = (self.target.members.len(), self.target.write_quorum);
         let need = if planted::is(rule::SEAL_QUORUM) { write_quorum } else { seal_quorum(members, write_quorum) };
         let leader = self.target.leader_replica();
@@ -78,7 +98,27 @@ impl Candidate {
     }
 
     fn granted_until(&self) -> Instant {
-        self.answers.iter().map(|answer| answer.granted_until).max().unwrap_or(Instant(0))
+        let lost = match self.seals {
+            Seals::Quorum => Instant(0),
+            Seals::Left { granted_until, .. } => granted_until,
+        };
+        self.answers.iter().map(|answer| answer.granted_until).max().unwrap_or(Instant(0)).max(lost)
+    }
+
+    /// Whether what a replica says it holds counts.
+    fn counts(&self, replica: ReplicaId) -> bool {
+        match &self.seals {
+            Seals::Quorum => self.target.counts(replica),
+            Seals::Left { runs, .. } => runs.contains(&replica),
+        }
+    }
+
+    /// Returns whom to seal.
+    fn to_seal(&self) -> Vec<ReplicaId> {
+        match &self.seals {
+            Seals::Quorum => self.target.members.iter().filter_map(|member| member.replica()).collect(),
+            Seals::Left { runs, .. } => runs.clone(),
+        }
     }
 
     /// Has the answer of its own replica say what that holds by now: what was fetched is there, whoever it came from.
@@ -99,22 +139,36 @@ impl Group {
         &mut self,
         shared: &mut Shared,
         now: Instant,
-        config: &GroupConfig,
+        Change { config, kind }: &Change,
         target: &GroupConfig,
     ) {
         self.promise_to(shared, config.epoch, shared.me);
         let (group, epoch) = (config.group, config.epoch);
         shared.outputs.notify(Event::TakingOver { group, epoch });
         let target = if planted::is(rule::SEAL_THE_ACTIVE) { config } else { target };
+        let seals = match kind {
+            ChangeKind::Takeover | ChangeKind::Live => Seals::Quorum,
+            ChangeKind::Loss => {
+                let before = target.members.iter().filter_map(|member| member.replica());
+                let runs = before.filter(|run| config.counts(*run)).collect();
+                Seals::Left { runs, granted_until: now.saturating_add(shared.settings.read_lease) }
+            }
+        };
         let mut candidate = Candidate {
             config: config.clone(),
             target: target.clone(),
+            seals,
             answers: Vec::new(),
             fetching: None,
             ask_at: now,
             wants_room: false,
         };
-        if target.counts(shared.me) {
+        // Nobody may be left: then it goes on with what it has copied as a learner, unless that was given up before.
+        let is_alone = matches!(&candidate.seals, Seals::Left { runs, .. } if runs.is_empty());
+        if is_alone && self.loss_gen < target.loss_gen {
+            self.forget(shared);
+        }
+        if candidate.counts(shared.me) || is_alone {
             candidate.answers.push(Answer {
                 from: shared.me,
                 tail: self.replica.log.last_id(),
@@ -139,7 +193,7 @@ impl Group {
         let Role::Candidate(candidate) = &mut self.role else { return Ok(()) };
         let is_known = candidate.answers.iter().any(|answer| answer.from == from);
         // Neither learners nor members of a change that was given up count.
-        if !is_known && candidate.target.counts(from) {
+        if !is_known && candidate.counts(from) {
             let Sealed { tail, commit, grant_left } = sealed;
             let granted_until = now.saturating_add(grant_left);
             candidate.answers.push(Answer { from, tail, commit, granted_until });
@@ -205,7 +259,7 @@ impl Group {
         }
         candidate.ask_at = now.saturating_add(shared.settings.ask_again);
         let (group, epoch) = (self.config.group, candidate.config.epoch);
-        for member in candidate.target.members.iter().filter_map(|member| member.replica()) {
+        for member in candidate.to_seal() {
             let is_silent = candidate.answers.iter().all(|answer| answer.from != member);
             if is_silent && member != shared.me && shared.is_connected(member) {
                 shared.outputs.small(member, group, epoch, SmallMessage::Seal);
@@ -257,6 +311,7 @@ impl Group {
             leader.uncommitted.add(entry.raw().len(), growth);
             shared.reserved_bytes += growth;
         });
+        let loss_gen = config.loss_gen;
         let before = core::mem::replace(&mut self.config, config);
         let mut leading = Leading {
             config: &mut self.config,
@@ -281,6 +336,7 @@ impl Group {
             leader.waiting = core::mem::take(&mut self.left_waiting);
         }
         self.role = Role::Leader(Box::new(leader));
+        self.loss_gen = loss_gen;
         Ok(())
     }
 
@@ -345,6 +401,7 @@ mod tests {
             group: GroupId(0),
             slots: SlotMap::new(1).expect("in range").slots_of(GroupId(0)),
             epoch: Epoch(1),
+            loss_gen: 0,
             leader: NodeId(1),
             members: (1..=members).map(|node| Member::from(replica(node))).collect(),
             write_quorum,
@@ -356,7 +413,8 @@ mod tests {
             granted_until: Instant(0),
         });
         let config = GroupConfig { epoch: Epoch(9), leader: NodeId(2), ..target.clone() };
-        Candidate { config, target, answers: answers.collect(), fetching: None, ask_at: Instant(0), wants_room: false }
+        let (seals, answers) = (Seals::Quorum, answers.collect());
+        Candidate { config, target, seals, answers, fetching: None, ask_at: Instant(0), wants_room: false }
     }
 
     fn best(candidate: &Candidate, lost: &[u16]) -> Option<u16> {
@@ -375,6 +433,19 @@ mod tests {
         assert_eq!(best(&candidate(3, 2, &[(1, 2, 5)]), &[]), Some(1), "the leader of the target");
         assert_eq!(best(&candidate(4, 2, &[(3, 1, 5), (4, 1, 5)]), &[]), None, "two of four may have missed it");
         assert_eq!(best(&candidate(4, 2, &[(2, 1, 4), (3, 1, 5), (4, 1, 5)]), &[]), Some(3));
+    }
+
+    #[test]
+    fn after_a_loss_all_who_are_left_must_answer_and_the_best_of_them_is_taken() {
+        let left = |runs: &[u16], answers: &[(u16, u64, u64)]| {
+            let runs = runs.iter().copied().map(replica).collect();
+            Candidate { seals: Seals::Left { runs, granted_until: Instant(7) }, ..candidate(5, 3, answers) }
+        };
+        assert_eq!(best(&left(&[2, 3], &[(2, 1, 9)]), &[]), None);
+        assert_eq!(best(&left(&[2, 3], &[(2, 1, 9), (3, 2, 5)]), &[]), Some(3));
+        assert_eq!(best(&left(&[2, 3], &[(2, 1, 9), (3, 2, 5)]), &[3]), None);
+        assert_eq!(best(&left(&[], &[(4, 0, 0)]), &[]), Some(4), "what the candidate itself has");
+        assert_eq!(left(&[], &[]).granted_until(), Instant(7));
     }
 
     #[test]

@@ -4,9 +4,16 @@
 //! # Invariants
 //! I3. Nothing is acknowledged to a leader other than the one this replica is bound to.
 //!
+//! # After a loss
+//! Who leads after a loss that an operator has accepted may not have what is committed here. Then a replica gives up all that it
+//! holds and copies the new log from its beginning. It does so only where the core has named a greater loss generation than that
+//! of its own log, and where the two contradict each other; against any other leader a committed entry stands.
+//!
 //! # Source
-//! The replication protocol, section 1.4; which incarnation of a leader is accepted: `replication::founding`.
+//! The replication protocol, sections 1.4 and 1.8; which incarnation of a leader is accepted: `replication::founding`.
 
+use crate::control::record::News;
+use crate::entry::StoredEntries;
 use crate::ids::{Epoch, GroupId, LogIndex, NodeId, ReplicaId};
 use crate::log::LogFull;
 use crate::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Envelope, Message, Mismatch, StreamId};
@@ -173,6 +180,13 @@ impl Group {
         (from, epoch): (ReplicaId, Epoch),
         append: &Append<'_>,
     ) -> Result<(), LogFull> {
+        let later_gen = self.later_gen(epoch);
+        if later_gen.is_some() && append.stream == StreamId::LIVE && self.contradicts(shared, append) {
+            self.forget(shared);
+            let mismatch = SmallMessage::Mismatch(Mismatch { stream: StreamId::LIVE, hint: LogIndex(0) });
+            shared.outputs.small(from, self.config.group, self.promise, mismatch);
+            return Ok(());
+        }
         let Role::Follower(follower) = &mut self.role else { return Ok(()) };
         let stream = match &follower.install {
             Install::Finished(stream) if *stream == append.stream => StreamId::LIVE,
@@ -202,6 +216,9 @@ impl Group {
                     last
                 };
                 replica.advance_commit(append.commit.min(matched));
+                if stream == StreamId::LIVE && matched >= replica.commit {
+                    self.loss_gen = later_gen.unwrap_or(self.loss_gen);
+                }
                 // What is live is applied at the end of the turn, so that a host can send the acknowledgement first.
                 if stream != StreamId::LIVE {
                     shared.apply_committed(replica);
@@ -219,6 +236,33 @@ impl Group {
             }
         }
         Ok(())
+    }
+
+    /// Returns the loss generation of the leader of `epoch`, if it is later than that of the log here.
+    fn later_gen(&self, epoch: Epoch) -> Option<u64> {
+        let News { active, pending, .. } = self.news.as_ref()?;
+        let pending = pending.as_ref().map(|change| &change.config);
+        let config = [Some(active), pending].into_iter().flatten().find(|config| config.epoch == epoch)?;
+        (config.loss_gen > self.loss_gen).then_some(config.loss_gen)
+    }
+
+    fn contradicts(&self, shared: &Shared, append: &Append<'_>) -> bool {
+        let mut entries = StoredEntries::new(append.entries);
+        self.replica.knows(&shared.pool, append.prev)
+            && entries.any(|entry| self.replica.contradicts(&shared.pool, entry.id()))
+    }
+
+    /// Gives up everything that this replica holds, but not what it has promised.
+    pub(super) fn forget(&mut self, shared: &mut Shared) {
+        let owner = u32::try_from(self.position).expect("checked when the group was made");
+        let mut old = core::mem::replace(&mut self.replica, Replica::new(owner, self.config.slots));
+        shared.used_bytes = shared.used_bytes.saturating_sub(old.kv.used_bytes());
+        old.log.clear(&mut shared.pool);
+        shared.outputs.notify(Event::Forgotten { group: self.config.group, commit: old.commit });
+        if let Role::Follower(follower) = &mut self.role {
+            follower.drop_install(shared);
+            follower.follow(follower.leader);
+        }
     }
 
     fn handle_chunk(&mut self, shared: &mut Shared, from: ReplicaId, chunk: &Chunk<'_>) {
@@ -260,6 +304,7 @@ impl Group {
 
     /// Replaces the replica by the copy, at once, unless it holds all that the copy does.
     pub(super) fn finish_install(&mut self, shared: &mut Shared) -> ChunkProgress {
+        let later_gen = self.later_gen(self.promise);
         let Role::Follower(follower) = &mut self.role else { return ChunkProgress::Broken };
         let Install::UnderWay(mut copy) = core::mem::take(&mut follower.install) else { return ChunkProgress::Broken };
         let end = copy.replica.log.last_id();
@@ -275,7 +320,8 @@ impl Group {
             return ChunkProgress::Installed { matched: follower.matched };
         }
         // One that overtaken messages belong to may end before what this replica has committed, or acknowledged since.
-        if copy.replica.commit < self.replica.commit || copy.replica.log.last() < follower.matched {
+        let takes_back = copy.replica.commit < self.replica.commit && later_gen.is_none();
+        if takes_back || copy.replica.log.last() < follower.matched {
             follower.install = Install::UnderWay(copy);
             return ChunkProgress::Broken;
         }
@@ -286,6 +332,7 @@ impl Group {
         follower.install = Install::Finished(stream);
         follower.matched = self.replica.log.last();
         follower.ack = None;
+        self.loss_gen = later_gen.unwrap_or(self.loss_gen);
         ChunkProgress::Installed { matched: follower.matched }
     }
 

@@ -404,8 +404,9 @@ impl Leading<'_> {
         if mismatch.stream != StreamId::LIVE {
             return peer.begin_probe(last.next(), now);
         }
-        // An acknowledged prefix never has to be looked for again.
-        let hint = mismatch.hint.max(peer.matched).min(last);
+        // An acknowledged prefix never has to be looked for again, but by one that has given up all it held after a loss.
+        let known = if mismatch.hint == LogIndex(0) { LogIndex(0) } else { peer.matched };
+        let hint = mismatch.hint.max(known).min(last);
         if hint < self.replica.log.base().index {
             self.begin_snapshot(shared, position, now);
         } else {

@@ -10,8 +10,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::config::{Config, GroupConfig, Member, Placement};
+use crate::control::operation::Decision;
 use crate::control::record::{Ask, ChangeKind, News, Record};
-use crate::control::state::Command::{Activate, Change, Place, Register};
+use crate::control::state::Command::{Activate, Change, Operate, Place, Register};
 use crate::control::state::{Birth, Planned, State};
 use crate::engine::{Engine, Input};
 use crate::group::{GroupStatus, Level, Request};
@@ -53,6 +54,8 @@ pub struct Cluster {
     placement: Placement,
     /// Decides who leads and counts, if there is one. It hears and is heard by everybody at once.
     core: Option<State>,
+    /// Whether learners that have caught up stay learners.
+    keeps_learners: bool,
     config: Config,
     /// The processes that run, by place: their number, or that of a twin.
     nodes: BTreeMap<NodeId, (ReplicaId, Engine)>,
@@ -84,6 +87,7 @@ impl Cluster {
         Self {
             placement,
             core: None,
+            keeps_learners: false,
             config,
             nodes: BTreeMap::new(),
             stage: Stage::default(),
@@ -139,6 +143,21 @@ impl Cluster {
         self.change(group, ChangeKind::Live, leader, members);
     }
 
+    /// Has `group` go on with what the current runs of these nodes hold, the first of them as its leader; other members are dead.
+    ///
+    /// # Panics
+    /// If there is no core.
+    pub fn accept_loss(&mut self, group: GroupId, nodes: &[NodeId]) {
+        let core = self.core.as_mut().expect("there is a core");
+        let record = core.group(group).expect("it is formed");
+        let (version, write_quorum) = (record.version(), record.active().write_quorum);
+        let members = nodes.iter().filter_map(|node| core.current(*node)).map(Member::from).collect();
+        let planned = Planned { group, version, kind: ChangeKind::Loss, leader: nodes[0], members, write_quorum };
+        let caller = core.current(nodes[0]).expect("registered");
+        core.apply(&Operate { caller, number: version, decision: Decision::AcceptLoss(vec![planned]) });
+        self.tell();
+    }
+
     /// Has these nodes hold `group` in the end; nobody changes its members yet.
     ///
     /// # Panics
@@ -146,6 +165,11 @@ impl Cluster {
     pub fn place(&mut self, group: GroupId, nodes: &[NodeId]) {
         self.core.as_mut().expect("there is a core").apply(&Place { group, nodes: nodes.to_vec() });
         self.tell();
+    }
+
+    /// From now on learners stay what they are, however much they hold.
+    pub fn keep_learners(&mut self) {
+        self.keeps_learners = true;
     }
 
     /// Stops a node: its memory and its connections are gone.
@@ -535,7 +559,7 @@ impl Cluster {
                     core.apply(&Activate { group, epoch, caller: *caller });
                     self.tell();
                 }
-                Ask::Promote { learner, .. } if self.record(group).pending().is_none() => {
+                Ask::Promote { learner, .. } if !self.keeps_learners && self.record(group).pending().is_none() => {
                     let others = active.members.iter().copied().filter(|member| member.node != learner.node);
                     let members = others.chain([Member::from(learner)]).collect();
                     self.change(group, ChangeKind::Live, active.leader, members);

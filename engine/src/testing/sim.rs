@@ -493,6 +493,7 @@ impl Sim {
             Notice::SnapshotInstalled { .. } => self.note("a snapshot was installed"),
             Notice::Malformed { what, .. } => panic!("no replica of ours sends {what}"),
             Notice::Deposed { .. } => self.note("a leader was deposed"),
+            Notice::Forgotten { .. } => self.note("a replica gave up what was lost"),
             Notice::TakingOver { .. } => self.note("a replica took over"),
             Notice::Founded { .. } | Notice::Adopted { .. } | Notice::Serving { .. } | Notice::Unavailable { .. } => {}
             Notice::SnapshotStarted { group, .. } => self.disturb_snapshot(*group),

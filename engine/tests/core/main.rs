@@ -265,10 +265,11 @@ fn an_answer_to_nobody_is_not_sent() {
 /// Crashes, cuts and pauses for two seconds; then everything is well again, and stays so.
 #[test]
 fn core_nodes_agree_whatever_fails_and_forget_nothing_they_have_told() {
-    let (mut takeovers, mut lost) = (0, 0);
+    let (mut takeovers, mut lost, mut operations) = (0, 0, 0);
     for seed in 0..SEEDS {
         let (core_count, node_count) = [(3, 3), (3, 5), (5, 5), (1, 3)][usize::try_from(seed % 4).expect("below 4")];
         let mut stage = Stage::start(core_count, node_count, seed);
+        stage.is_operating = stage.random.below(2) == 0;
         let nodes: Vec<NodeId> = (1..=node_count).map(NodeId).collect();
         if stage.random.below(2) == 0 {
             stage.run_until("settled", Stage::is_settled);
@@ -280,7 +281,10 @@ fn core_nodes_agree_whatever_fails_and_forget_nothing_they_have_told() {
         }
         stage.heal();
         stage.run_for(1_000);
-        stage.run_until(&format!("settled with seed {seed}"), Stage::is_settled);
+        stage.is_operating = false;
+        let is_quiet = |stage: &Stage| stage.is_settled() && stage.nodes.values().all(|node| node.wish.is_none());
+        stage.run_until(&format!("settled with seed {seed}"), is_quiet);
+        operations += stage.operation_count;
         stage.check();
         let state = state(&stage, A);
         lost += state.groups().filter(|record| state.hope(record.active().group) != Hope::Some).count();
@@ -290,6 +294,7 @@ fn core_nodes_agree_whatever_fails_and_forget_nothing_they_have_told() {
         assert_eq!(stage.core(A).applied(), before, "seed {seed}");
     }
     assert!(takeovers > 800 && lost < 100, "{takeovers} groups have changed, {lost} are lost");
+    assert!(operations > 10_000, "{operations} operations have ended");
 }
 
 fn fail_somewhere(stage: &mut Stage, nodes: &[NodeId]) {

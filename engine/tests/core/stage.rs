@@ -1,8 +1,11 @@
 //! Core nodes, the processes of all nodes and the network between them, on one clock and from one seed.
 //!
-//! A process registers, says that it lives, brings every change that it is to lead over at once, and wants learners counted.
+//! A process registers, says that it lives, brings every change that it is to lead over at once, and wants learners counted;
+//! if it is to, it stores and reads a key of the core too, one operation after another.
 //! Connections between nodes keep the order of what they carry; when one is cut, what is on its way is lost, and both ends
 //! are told when there is a new one. What one node says to several takes its time to each of them.
+//!
+//! No operation on that key misses what was told before it began (`version`).
 //!
 //! After every step: core nodes that have applied equally much agree (`seen`), and nobody is told two things about the same
 //! version of a group (`told`), or two names for one process (`named`).
@@ -12,6 +15,8 @@ use std::time::Duration;
 
 use quorate_engine::control::core::{Core, CoreInput, CoreOutput, CoreSettings};
 use quorate_engine::control::detector::Heartbeat;
+use quorate_engine::control::keyspace::KeyspaceError;
+use quorate_engine::control::operation::{Operation, Outcome, Refusal};
 use quorate_engine::control::record::{Ask, News};
 use quorate_engine::control::state::{Birth, Hope, State};
 use quorate_engine::ids::{GroupId, NodeId, ReplicaId};
@@ -42,6 +47,11 @@ pub(crate) struct Stage {
     seen: BTreeMap<usize, State>,
     told: BTreeMap<(GroupId, u64), News>,
     named: BTreeMap<ReplicaId, u64>,
+    /// Whether processes use the key.
+    pub(crate) is_operating: bool,
+    /// The latest version of the key that anybody was told.
+    version: u64,
+    pub(crate) operation_count: u64,
 }
 
 pub(crate) struct Node {
@@ -52,6 +62,9 @@ pub(crate) struct Node {
     pub(crate) run: Option<ReplicaId>,
     pub(crate) news: BTreeMap<GroupId, News>,
     turns: u64,
+    /// What it wants of the core, under which number, and the version that was known when it began.
+    pub(crate) wish: Option<(u64, Operation, u64)>,
+    wish_count: u64,
     /// Its process says nothing, its core node goes on.
     pub(crate) is_mute: bool,
     /// It does nothing at all before then.
@@ -71,6 +84,7 @@ enum Carried {
     Input(CoreInput),
     News(GroupId, News),
     Registered(ReplicaId, u64),
+    Operated(ReplicaId, u64, Outcome),
 }
 
 impl Stage {
@@ -94,6 +108,8 @@ impl Stage {
                 run: None,
                 news: BTreeMap::new(),
                 turns: 0,
+                wish: None,
+                wish_count: 0,
                 is_mute: false,
                 paused_until: 0,
             };
@@ -112,6 +128,9 @@ impl Stage {
             seen: BTreeMap::new(),
             told: BTreeMap::new(),
             named: BTreeMap::new(),
+            is_operating: false,
+            version: 0,
+            operation_count: 0,
         }
     }
 
@@ -128,6 +147,7 @@ impl Stage {
         let place = self.place(node);
         place.core = is_core.then(|| Core::new(settings, place.store.clone(), now));
         (place.nonce, place.run, place.is_mute) = (nonce, None, false);
+        (place.wish, place.wish_count) = (None, 0);
         place.news.clear();
         self.schedule(0, Event::Beat(node, nonce));
         self.schedule(0, Event::Ask(node, nonce));
@@ -274,6 +294,7 @@ impl Stage {
                             place.run = Some(run);
                         }
                     }
+                    Carried::Operated(run, number, outcome) => self.hear_outcome(node, run, number, &outcome),
                 }
             }
         }
@@ -314,6 +335,50 @@ impl Stage {
         };
         let asks: Vec<CoreInput> = place.news.iter().filter_map(wants).collect();
         asks.iter().for_each(|ask| self.say(node, ask));
+        self.operate(node, from);
+    }
+
+    /// Begins an operation on the key, or says again which one is under way.
+    fn operate(&mut self, node: NodeId, from: ReplicaId) {
+        if self.nodes[&node].wish.is_none() {
+            if !self.is_operating {
+                return;
+            }
+            let key = String::from("k");
+            let operation = if self.random.below(2) == 0 {
+                Operation::Get { key }
+            } else {
+                let version = (self.random.below(2) == 0).then_some(self.version);
+                Operation::Set { key, value: self.now.to_le_bytes().to_vec(), version }
+            };
+            let version = self.version;
+            let place = self.place(node);
+            place.wish_count += 1;
+            place.wish = Some((place.wish_count, operation, version));
+        }
+        let Some((number, operation, _)) = self.nodes[&node].wish.clone() else { return };
+        self.say(node, &CoreInput::Operate { from, number, operation });
+    }
+
+    fn hear_outcome(&mut self, node: NodeId, run: ReplicaId, number: u64, outcome: &Outcome) {
+        let place = self.place(node);
+        let Some((_, operation, known)) = place.wish.take_if(|wish| place.run == Some(run) && wish.0 == number) else {
+            return;
+        };
+        let found = match (operation, outcome) {
+            (Operation::Get { .. }, Outcome::Value(stored)) => stored.as_ref().map_or(0, |stored| stored.version),
+            (Operation::Set { .. }, Outcome::Stored { version }) => {
+                assert!(*version > known, "version {version} is stored where {known} was known");
+                *version
+            }
+            (Operation::Set { .. }, Outcome::Refused(Refusal::Keyspace(KeyspaceError::Version { found, .. }))) => {
+                *found
+            }
+            (operation, outcome) => panic!("{operation:?} ends as {outcome:?}"),
+        };
+        assert!(found >= known, "node {node} finds version {found} where {known} was known at {} ms", self.now / MS);
+        self.version = self.version.max(found);
+        self.operation_count += 1;
     }
 
     fn hear(&mut self, node: NodeId, group: GroupId, news: News) {
@@ -383,6 +448,10 @@ impl Stage {
                     assert_eq!(*self.named.entry(run).or_insert(nonce), nonce, "{run:?} is named twice");
                     self.carry(node, run.node, Carried::Registered(run, nonce));
                 }
+                CoreOutput::Operated { to, number, outcome } => {
+                    self.carry(node, to.node, Carried::Operated(to, number, outcome));
+                }
+                CoreOutput::Buried { latest } => panic!("nobody was declared dead, and {latest:?} is"),
             }
         }
     }

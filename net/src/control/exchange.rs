@@ -5,21 +5,22 @@
 //!
 //! # Bounds
 //! One entry a group, and each way the last one counts: news by their version, asks because an engine asks again for what
-//! it still wants.
+//! it still wants. `WANTED_MAX` operations for the core wait; one more is refused.
 //!
 //! # Threads
 //! Any. A CPU looks at one flag in each turn; the locks are taken when there is something, and held for a few moves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
+use quorate_engine::control::operation::{Operation, Outcome};
 use quorate_engine::control::record::{Ask, News};
 use quorate_engine::ids::{CpuId, GroupId, ReplicaId};
 
-use crate::cpu::Bell;
+use crate::cpu::{Bell, Key};
 use crate::transport::Waker;
 
 /// See the module.
@@ -27,6 +28,8 @@ use crate::transport::Waker;
 pub(crate) struct Exchange {
     cpus: Vec<CachePadded<Desk>>,
     asks: Mutex<BTreeMap<GroupId, Ask>>,
+    /// What is wanted of the core, in the order in which it came.
+    wanted: Mutex<VecDeque<Wanted>>,
     /// Wakes the control thread, once it runs.
     pub(crate) waker: OnceLock<Waker>,
     /// Set when the control thread is to end.
@@ -50,6 +53,17 @@ pub(crate) struct Mail {
     pub(crate) run: Option<ReplicaId>,
     /// What was said last of groups.
     pub(crate) groups: BTreeMap<GroupId, GroupNews>,
+    /// How operations of this CPU have ended.
+    pub(crate) outcomes: Vec<(Key, Outcome)>,
+}
+
+/// What a CPU wants of the core.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) cpu: CpuId,
+    /// By what it knows the request.
+    pub(crate) key: Key,
+    pub(crate) operation: Operation,
 }
 
 /// What the core says of a group.
@@ -62,6 +76,8 @@ pub(crate) struct GroupNews {
 
 /// The bit of a CPU's doorbell that the control thread rings: above those of all CPUs.
 const CONTROL_BIT: u32 = 62;
+/// Most operations that wait for their turn.
+const WANTED_MAX: usize = 256;
 
 impl Exchange {
     pub(crate) fn new(bells: &[Arc<Bell>]) -> Self {
@@ -76,6 +92,7 @@ impl Exchange {
         Self {
             cpus: bells.iter().map(desk).collect(),
             asks: Mutex::default(),
+            wanted: Mutex::default(),
             waker: OnceLock::new(),
             is_over: AtomicBool::new(false),
         }
@@ -113,6 +130,19 @@ impl Exchange {
 
     pub(crate) fn take_asks(&self) -> BTreeMap<GroupId, Ask> {
         core::mem::take(&mut *self.asks.lock())
+    }
+
+    /// Takes the operation whose turn it is.
+    pub(crate) fn take_wanted(&self) -> Option<Wanted> {
+        self.wanted.lock().pop_front()
+    }
+
+    /// Tells a CPU how an operation of it has ended.
+    pub(crate) fn post_outcome(&self, cpu: CpuId, key: Key, outcome: Outcome) {
+        let desk = self.desk(cpu);
+        desk.mail.lock().outcomes.push((key, outcome));
+        desk.has_mail.store(true, Ordering::Release);
+        self.wake_cpus();
     }
 
     /// Returns the groups of all CPUs that are led here and have no quorum.
@@ -156,6 +186,18 @@ impl Exchange {
     pub(crate) fn ask(&self, group: GroupId, ask: Ask) {
         self.asks.lock().insert(group, ask);
         self.wake_control();
+    }
+
+    /// Has the core do something for a request of a CPU; returns whether there was room for it.
+    pub(crate) fn want(&self, cpu: CpuId, key: Key, operation: Operation) -> bool {
+        let mut wanted = self.wanted.lock();
+        if wanted.len() >= WANTED_MAX {
+            return false;
+        }
+        wanted.push_back(Wanted { cpu, key, operation });
+        drop(wanted);
+        self.wake_control();
+        true
     }
 
     /// Says which groups of a CPU are led here and have no quorum; it goes out with the next heartbeat.

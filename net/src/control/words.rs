@@ -7,6 +7,7 @@
 use omnipaxos::messages::Message;
 use quorate_engine::control::core::Entry;
 use quorate_engine::control::detector::Heartbeat;
+use quorate_engine::control::operation::{Operation, Outcome};
 use quorate_engine::control::record::{Ask, News};
 use quorate_engine::ids::{GroupId, ReplicaId};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,15 @@ pub(super) enum ToCore {
         group: GroupId,
         /// What it asks for.
         ask: Ask,
+    },
+    /// It wants something of the core.
+    Operate {
+        /// Which run of it.
+        from: ReplicaId,
+        /// Its number.
+        number: u64,
+        /// What it wants.
+        operation: Operation,
     },
     /// From one node of the core to another, first of all: which store it has.
     Store {
@@ -65,6 +75,15 @@ pub(super) enum FromCore {
     Current {
         /// The run.
         run: ReplicaId,
+    },
+    /// Something that the node wanted has ended.
+    Operated {
+        /// For which run of it.
+        to: ReplicaId,
+        /// Its number.
+        number: u64,
+        /// How it ended.
+        outcome: Outcome,
     },
     /// What is known about a group.
     News {

@@ -50,6 +50,12 @@ impl Directory {
         self.news(group).map(|news| &news.active)
     }
 
+    /// Returns how often it was accepted that writes of a group are lost.
+    #[inline]
+    pub(super) fn loss_gen(&self, group: GroupId) -> u64 {
+        self.active(group).map_or(0, |config| config.loss_gen)
+    }
+
     /// Returns who executes requests for a group.
     pub(super) fn route(&self, group: GroupId) -> Route<'_> {
         match self.get(group) {

@@ -5,16 +5,13 @@ use quorate_engine::output::{Outcome, Refusal as EngineRefusal};
 
 use crate::wire::{About, Certainty, Level, Refusal, RefusalCode, Reply, ReplyHead};
 
-/// How often a group has lost data for good. Nothing raises it before losses can be accepted.
-pub(crate) const LOSS_GEN: u64 = 0;
-
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ending<'a> {
     /// It was executed.
-    Done { about: About, index: LogIndex, answer: &'a [u8] },
+    Done { about: About, loss_gen: u64, index: LogIndex, answer: &'a [u8] },
     /// It was appended.
-    Accepted { about: About, index: LogIndex },
+    Accepted { about: About, loss_gen: u64, index: LogIndex },
     /// It was refused, or nobody knows.
     Failed(Failed),
 }
@@ -64,12 +61,12 @@ impl From<&EngineRefusal> for Failed {
 }
 
 impl<'a> Ending<'a> {
-    /// Returns the ending that the engine's outcome means for a request to `group`.
-    pub(crate) fn of(outcome: &Outcome<'a>, group: GroupId) -> Self {
+    /// Returns the ending that the engine's outcome means for a request to `group`, whose writes have been given up so often.
+    pub(crate) fn of(outcome: &Outcome<'a>, group: GroupId, loss_gen: u64) -> Self {
         let about = |id: EntryId| About { group, epoch: id.epoch };
         match *outcome {
-            Outcome::Done { id, answer } => Self::Done { about: about(id), index: id.index, answer },
-            Outcome::Accepted { id } => Self::Accepted { about: about(id), index: id.index },
+            Outcome::Done { id, answer } => Self::Done { about: about(id), loss_gen, index: id.index, answer },
+            Outcome::Accepted { id } => Self::Accepted { about: about(id), loss_gen, index: id.index },
             Outcome::Refused(ref refusal) => Self::Failed(refusal.into()),
             Outcome::Unknown { id } => Self::Failed(Failed::unknown(
                 RefusalCode::Timeout,
@@ -82,13 +79,13 @@ impl<'a> Ending<'a> {
 
     /// Appends it to `out` as a frame that answers the request `number`.
     pub(crate) fn encode(&self, number: u64, out: &mut Vec<u8>) {
-        let head = |level, index| ReplyHead { number, level, index, loss_gen: LOSS_GEN };
+        let head = |level, index, loss_gen| ReplyHead { number, level, index, loss_gen };
         match self {
-            Self::Done { about, index, answer } => {
-                Reply { head: head(Level::Commit, *index), answer }.encode(out, *about);
+            Self::Done { about, loss_gen, index, answer } => {
+                Reply { head: head(Level::Commit, *index, *loss_gen), answer }.encode(out, *about);
             }
-            Self::Accepted { about, index } => {
-                Reply { head: head(Level::Accepted, *index), answer: &[] }.encode(out, *about);
+            Self::Accepted { about, loss_gen, index } => {
+                Reply { head: head(Level::Accepted, *index, *loss_gen), answer: &[] }.encode(out, *about);
             }
             Self::Failed(failed) => {
                 let Failed { certainty, code, details, ref text } = *failed;
@@ -99,9 +96,10 @@ impl<'a> Ending<'a> {
 
     /// Returns what a reply frame says.
     pub(crate) fn from_reply(about: About, reply: &Reply<'a>) -> Self {
-        match reply.head.level {
-            Level::Commit => Self::Done { about, index: reply.head.index, answer: reply.answer },
-            Level::Accepted => Self::Accepted { about, index: reply.head.index },
+        let ReplyHead { level, index, loss_gen, .. } = reply.head;
+        match level {
+            Level::Commit => Self::Done { about, loss_gen, index, answer: reply.answer },
+            Level::Accepted => Self::Accepted { about, loss_gen, index },
         }
     }
 

@@ -362,7 +362,8 @@ impl Front {
                     missing.iter().map(|run| format!("{}.{}", run.node, run.incarnation)).collect();
                 format!(
                     "UNAVAILABLE missing {}: these runs held group {group} and are gone with their memory; what they held \
-                     alone is lost, and nothing else is served in its place",
+                     alone is lost, and nothing else is served in its place; `quorate core accept-loss {group}` has the group go \
+                     on without it",
                     names.join(" ")
                 )
             }
@@ -524,9 +525,19 @@ impl Front {
     /// Returns what to say of a request whose executor does not answer.
     pub(super) fn gave_up(&self, underway: &Underway) -> Failed {
         let group = underway.group;
-        let leader = match underway.executor {
-            Executor::Node(node) => node,
-            Executor::Here | Executor::Cpu(_) => self.facts.node,
+        let leader = match (underway.executor, underway.effect) {
+            (Executor::Node(node), _) => node,
+            (Executor::Here | Executor::Cpu(_), _) => self.facts.node,
+            (Executor::Core, Effect::None) => {
+                let text = "UNAVAILABLE the consistent core did not answer: fewer than a majority of its nodes can be reached from \
+                            here; see `quorate status`";
+                return Failed::never(RefusalCode::Unavailable, [0; 2], text);
+            }
+            (Executor::Core, Effect::Write) => {
+                let text = "UNKNOWN the consistent core did not answer: fewer than a majority of its nodes can be reached from here; \
+                            what was asked may have been done, or be done later; look, and ask again";
+                return Failed::unknown(RefusalCode::Timeout, text);
+            }
         };
         match underway.effect {
             Effect::None => Failed::never(

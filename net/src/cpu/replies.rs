@@ -310,7 +310,7 @@ mod tests {
         others.add_ready(b"12345".to_vec());
         let many = |count| Waiting { parts: Parts::of(count), ..waiting(Effect::None) };
         let (short, long) = (replies.add(many(2)), replies.add(many(4)));
-        let done = |answer| Ending::Done { about: About::NOTHING, index: LogIndex(1), answer };
+        let done = |answer| Ending::Done { about: About::NOTHING, loss_gen: 0, index: LogIndex(1), answer };
         assert_eq!(replies.record(short, 1, &done(b"123"), 8), Some(false));
         assert_eq!(replies.record(long, 0, &done(b"12345"), 8), Some(false));
         assert_eq!((replies.held_beside(short), replies.held_beside(long), all.get()), (5, 3, 13));

@@ -44,6 +44,8 @@ pub(crate) enum Executor {
     Cpu(CpuId),
     /// Another node.
     Node(NodeId),
+    /// The consistent core, asked by the control thread.
+    Core,
 }
 
 /// Whether a request that gets no answer may have changed something.

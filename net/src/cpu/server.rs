@@ -76,6 +76,7 @@ impl Cpu {
             | CommandId::ClusterSlots => self.serve_cluster(conn, spec.id, args),
             CommandId::NodeStatus => self.ask_all(conn, status::View::Node, b""),
             CommandId::LogStatus | CommandId::LogDigest => return self.serve_log(conn, spec.id, args),
+            CommandId::CoreAcceptloss | CommandId::CoreGet | CommandId::CoreSet => self.serve_core(conn, spec.id, args),
             CommandId::CachePeek => self.serve_peek(conn, &args[1]),
             CommandId::Wait => return self.serve_wait(conn, args),
             _ => {
@@ -156,7 +157,7 @@ impl Cpu {
     }
 
     /// Makes a place for a reply that is one answer as it is.
-    fn expect_answer(&mut self, conn: ConnId) -> u64 {
+    pub(super) fn expect_answer(&mut self, conn: ConnId) -> u64 {
         let Some(resp) = self.front.conns.resp_mut(conn) else { return 0 };
         resp.replies.add(Waiting {
             finish: Finish::Render(Shape::Reply),
@@ -231,7 +232,12 @@ impl Cpu {
         let text = self.local_status().to_string();
         let mut answer = Vec::new();
         AnswerSink::into(&mut answer).bulk(text.as_bytes());
-        let ending = super::Ending::Done { about: crate::wire::About::NOTHING, index: LogIndex(0), answer: &answer };
+        let ending = super::Ending::Done {
+            about: crate::wire::About::NOTHING,
+            loss_gen: 0,
+            index: LogIndex(0),
+            answer: &answer,
+        };
         self.front.finish(origin, &ending);
     }
 }

@@ -42,21 +42,22 @@ impl Cpu {
         let mut nodes: Vec<Value> = others.chain([own]).collect();
         nodes.sort_by_key(|node| node["id"].as_u64());
         let groups = self.engine.status();
-        let groups: Vec<Value> = groups.iter().filter(|status| front.may_hold(status.group)).map(group).collect();
+        let groups = groups.iter().filter(|status| front.may_hold(status.group));
+        let groups: Vec<Value> = groups.map(|status| group(status, front.directory.loss_gen(status.group))).collect();
         json!({
             "cluster": facts.settings.cluster().id,
             "node": facts.node.0,
             "io_driver": front.shared.io.get().map(|choice| choice.driver),
             "io_reason": front.shared.io.get().map(|choice| choice.reason.as_str()),
             "durability": "memory",
-            "loss_gen": super::ending::LOSS_GEN,
+            "loss_gen": facts.groups().map(|group| front.directory.loss_gen(group)).max(),
             "nodes": nodes,
             "groups": groups,
         })
     }
 }
 
-fn group(status: &GroupStatus) -> Value {
+fn group(status: &GroupStatus, loss_gen: u64) -> Value {
     let of = |wanted: &[Standing]| -> Vec<u16> {
         status.members.iter().filter(|member| wanted.contains(&member.standing)).map(|member| member.node.0).collect()
     };
@@ -76,6 +77,7 @@ fn group(status: &GroupStatus) -> Value {
         "group": status.group.0,
         "slots": [status.slots.first.0, status.slots.last.0],
         "epoch": status.epoch.0,
+        "loss_gen": loss_gen,
         "leader": status.leader.0,
         "state": state,
         "members": of(&[Standing::Leader, Standing::Voter, Standing::CatchingUp, Standing::Lost, Standing::Unknown]),

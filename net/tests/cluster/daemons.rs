@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use quorate::cli::status::report::{GroupEntry, Report};
 use quorate::client::ClientOptions;
+use quorate::client::blocking::Client;
 use quorate::local_cluster::random_number;
+use quorate_engine::machine::command::{Command, Op};
 
 use super::resp::Resp;
 
@@ -284,6 +286,13 @@ impl Cluster {
         }
     }
 
+    /// Returns the loss generation that a reply carries which a client of a node gets.
+    pub(crate) fn loss_gen_of_a_reply(&self, id: u16) -> u64 {
+        let mut client = Client::connect(self.client(id)).expect("the node listens");
+        let get = Command::new(Op::Get, b"any");
+        client.execute(&get).expect("its group is led").token.loss_gen
+    }
+
     /// Returns what a node says of itself and its replicas.
     pub(crate) fn status(&self, id: u16) -> Report {
         self.try_status(id).unwrap_or_else(|| panic!("node {id} has no status"))
@@ -437,8 +446,8 @@ impl Drop for Daemon {
 }
 
 /// Returns the binary, without any variable of ours around it.
-pub(crate) fn quorate() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+pub(crate) fn quorate() -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_quorate"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("QUORATE_")) {
         command.env_remove(name);
     }

@@ -81,6 +81,19 @@ fn smr_6_a_leader_and_a_follower_lose_their_memory_and_nothing_is_served_in_its_
         }
     }
     assert_eq!(cluster.connect(3).ask(&["CACHE.PEEK", "k"]), Reply::bulk("kept"), "at node 3");
+    // With the operator's word it goes on with what node 3 holds, and says so in every reply.
+    let mut resp = cluster.connect(2);
+    let accepted = resp.ask(&["CORE", "ACCEPTLOSS", "0"]);
+    assert!(matches!(accepted, Reply::Array(_)), "{accepted:?}");
+    until("node 3 leads", || (resp.ask(&["GET", "k"]) == Reply::bulk("kept")).then_some(()));
+    assert_eq!(cluster.loss_gen_of_a_reply(1), 1);
+    let again = resp.ask(&["CORE", "ACCEPTLOSS", "0"]);
+    assert!(again.error().starts_with("ERR group 0 is not lost"), "{again:?}");
+    for id in [1, 2] {
+        cluster.wait_for_member(3, id);
+    }
+    assert_eq!(resp.ask(&["SET", "k", "new"]), Reply::ok());
+    cluster.assert_equal(&[1, 2, 3]);
 }
 
 #[test]
@@ -119,4 +132,12 @@ fn a_cluster_of_which_all_nodes_lost_their_memory_does_not_begin_empty() {
     });
     assert!(reply.error().contains("are gone with their memory"), "{reply:?}");
     assert!(resp.ask(&["SET", "k", "new"]).is_error("UNAVAILABLE"));
+    // With the operator's word it begins anew.
+    until("all nodes are registered again", || {
+        matches!(resp.ask(&["CORE", "ACCEPTLOSS", "ALL"]), Reply::Array(_)).then_some(())
+    });
+    until("a group is led again", || (resp.ask(&["GET", "k"]) == Reply::Nil).then_some(()));
+    assert_eq!(resp.ask(&["SET", "k", "new"]), Reply::ok());
+    assert_eq!(cluster.loss_gen_of_a_reply(2), 1);
+    cluster.assert_equal(&[1, 2, 3]);
 }

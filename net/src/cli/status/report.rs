@@ -21,7 +21,7 @@ pub struct Report {
     pub io_reason: Option<String>,
     /// What an acknowledged write survives.
     pub durability: String,
-    /// How often data has been lost for good.
+    /// How often writes of a group have been lost for good, of that which had the most such losses.
     pub loss_gen: u64,
     /// All nodes, by number.
     pub nodes: Vec<NodeEntry>,
@@ -54,6 +54,9 @@ pub struct GroupEntry {
     pub slots: [u16; 2],
     /// Its epoch.
     pub epoch: u64,
+    /// How often it was accepted that writes of it are lost.
+    #[serde(default)]
+    pub loss_gen: u64,
     /// The node that leads it.
     pub leader: u16,
     /// What it does, in words; the leader's begins with `serving`, `waiting` or `unavailable`.
@@ -207,6 +210,7 @@ mod tests {
         GroupEntry {
             group: number,
             slots: [0, 1],
+            loss_gen: 0,
             epoch: 1,
             leader,
             state: state.to_owned(),

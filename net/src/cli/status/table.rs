@@ -162,6 +162,7 @@ mod tests {
         let group = |number: u32, state: &str| GroupEntry {
             group: number,
             slots: [0, 0],
+            loss_gen: 0,
             epoch: 1,
             leader: u16::try_from(number % 3 + 1).expect("small"),
             state: state.to_owned(),

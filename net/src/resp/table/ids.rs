@@ -156,6 +156,11 @@ command_ids! {
     PubsubShardnumsub = "PUBSUB SHARDNUMSUB",
     // Ours.
     CachePeek = "CACHE.PEEK",
+    Core = "CORE",
+    CoreAcceptloss = "CORE ACCEPTLOSS",
+    CoreGet = "CORE.GET",
+    CoreHelp = "CORE HELP",
+    CoreSet = "CORE.SET",
     Log = "LOG",
     LogDigest = "LOG DIGEST",
     LogHelp = "LOG HELP",

@@ -17,6 +17,33 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
         )
         .args(&[KEY])
         .tips(&[tips::NONDETERMINISTIC]),
+    row(CommandId::Core, "core", -2, &[])
+        .docs("0.1.0", "see the subcommands", "Holds the commands about the consistent core.")
+        .subcommands(&[
+            row(CommandId::CoreAcceptloss, "core|acceptloss", 3, ADMINISTRATION)
+                .docs(
+                    "0.1.0",
+                    "O(N) in the groups",
+                    "Declares dead what a group cannot be led without, and has it go on with what is left.",
+                )
+                .args(&[Argument::one_of("scope", &[Argument::integer("group"), Argument::word("all", "ALL")])])
+                .tips(&[tips::NONDETERMINISTIC]),
+            row(CommandId::CoreHelp, "core|help", 2, HELP).docs("0.1.0", "O(1)", super::HELP_SUMMARY),
+        ]),
+    row(CommandId::CoreGet, "core.get", 2, &[Flags::READONLY, Flags::STALE])
+        .docs("0.1.0", "O(1)", "Returns value and version of a key that the consistent core keeps on disk.")
+        .args(&[Argument::string("key")]),
+    row(CommandId::CoreSet, "core.set", -3, &[Flags::WRITE, Flags::STALE])
+        .docs(
+            "0.1.0",
+            "O(1)",
+            "Has the consistent core keep a value on disk, if its key has the version that is given.",
+        )
+        .args(&[
+            Argument::string("key"),
+            Argument::string("value"),
+            Argument::integer("version").token("IF").optional(),
+        ]),
     row(CommandId::Log, "log", -2, &[])
         .docs("0.1.0", "see the subcommands", "Holds the commands about the replicated log.")
         .subcommands(&[
