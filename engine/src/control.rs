@@ -5,6 +5,7 @@
 
 pub mod core;
 pub mod detector;
+pub mod journal;
 pub mod keyspace;
 pub mod operation;
 pub mod planner;

@@ -10,6 +10,8 @@ pub mod config;
 pub mod core;
 pub mod demo;
 pub mod dev;
+pub mod events;
+pub mod happenings;
 pub mod replay;
 pub mod replay_options;
 pub mod start;
@@ -46,6 +48,8 @@ enum Verb {
     Demo(demo::Arguments),
     /// Show the state of a cluster: nodes, groups, what is replicated where
     Status(status::Arguments),
+    /// Show what has happened in the cluster: nodes, takeovers, members, losses
+    Events(events::Arguments),
     /// Have the consistent core do something: accept a loss, keep a value
     Core(core::Arguments),
     /// Send the rows of a recorded file to a cluster, paced as recorded or faster
@@ -177,6 +181,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Verb::Dev(arguments) => dev::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Status(arguments) => status::run(&arguments),
+        Verb::Events(arguments) => events::run(&arguments),
         Verb::Core(arguments) => core::run(&arguments),
         Verb::Replay(arguments) => replay::run(&arguments),
         Verb::Config(arguments) => config::run(&arguments),

@@ -40,7 +40,8 @@ use std::time::Duration;
 
 use quorate_engine::control::core::{Core, CoreInput, CoreOutput, CoreSettings};
 use quorate_engine::control::detector::Heartbeat;
-use quorate_engine::control::operation::Outcome;
+use quorate_engine::control::journal::Recorded;
+use quorate_engine::control::operation::{Operation, Outcome};
 use quorate_engine::control::record::News;
 use quorate_engine::control::state::{Hope, State};
 use quorate_engine::ids::{CpuId, GroupId, NodeId, ReplicaId};
@@ -65,6 +66,8 @@ use words::{FromCore, ToCore, encode};
 const TICK_MAX: Duration = Duration::from_millis(10);
 /// How long a registration may stay unanswered before it is said again.
 const REGISTER_EVERY: Duration = Duration::from_millis(100);
+/// Events in one frame.
+const EVENTS_PER_FRAME: usize = 128;
 /// How long an operation may stay unanswered before it is said again.
 const OPERATE_EVERY: Duration = Duration::from_millis(100);
 /// How long a link that broke, or could not be dialled, stays alone.
@@ -95,6 +98,8 @@ pub(crate) struct Control {
     /// What this node wants of the core just now.
     wish: Option<Wish>,
     wish_count: u64,
+    /// The first event of the core here that this node has not copied.
+    next_event: u64,
 }
 
 /// An operation that is said again until its outcome is heard.
@@ -148,6 +153,8 @@ struct Visitor {
     node: Option<NodeId>,
     /// The number of its store, if it has one of the core and has said so.
     store: Option<u64>,
+    /// The first event it was not told, once it wants to be told any.
+    next_event: Option<u64>,
     /// Whether another connection has taken the place of this one.
     is_over: bool,
     reader: FrameReader,
@@ -190,6 +197,7 @@ impl Control {
             said_silent: Vec::new(),
             wish: None,
             wish_count: 0,
+            next_event: 1,
         };
         // A core of one has nobody to wait for.
         control.end_meeting();
@@ -250,6 +258,7 @@ impl Control {
         if let Part::Core(core, _) = &mut self.part
             && core.wake_at() <= now
         {
+            core.set_wall_clock(now, clock::wall_clock_ns() / 1_000_000);
             core.on_alarm(now);
         }
         self.perform();
@@ -284,9 +293,13 @@ impl Control {
         let Some(from) = self.run else { return };
         self.wish.take_if(|wish| wish.until <= self.now);
         if self.wish.is_none() {
-            let Some(wanted) = self.shared.exchange.take_wanted() else { return };
+            let Some(wanted) = self.shared.exchange.take_wanted().or_else(|| self.reports()) else { return };
             self.wish_count += 1;
-            let until = self.now.saturating_add(self.facts.settings.limits().request_timeout);
+            let until = match wanted.by {
+                Some(_) => self.now.saturating_add(self.facts.settings.limits().request_timeout),
+                // What has happened is not given up.
+                None => Instant(u64::MAX),
+            };
             self.wish = Some(Wish { wanted, number: self.wish_count, say_at: self.now, until });
         }
         let Some(wish) = self.wish.as_mut().filter(|wish| wish.say_at <= self.now) else { return };
@@ -296,10 +309,18 @@ impl Control {
         self.input(CoreInput::Operate { from, number, operation });
     }
 
+    /// Returns what is to be reported to the core, if there is something.
+    fn reports(&self) -> Option<Wanted> {
+        let events = self.shared.exchange.take_reports();
+        (!events.is_empty()).then_some(Wanted { by: None, operation: Operation::Report(events) })
+    }
+
     fn hear_outcome(&mut self, to: ReplicaId, number: u64, outcome: Outcome) {
         let is_mine = |wish: &mut Wish| self.run == Some(to) && wish.number == number;
         if let Some(Wish { wanted, .. }) = self.wish.take_if(is_mine) {
-            self.shared.exchange.post_outcome(wanted.cpu, wanted.key, outcome);
+            if let Some((cpu, key)) = wanted.by {
+                self.shared.exchange.post_outcome(cpu, key, outcome);
+            }
             self.pass_on_wishes();
         }
     }
@@ -425,6 +446,26 @@ impl Control {
                 }
             }
         }
+        self.tell_events();
+    }
+
+    /// Tells visitors what has happened since they were told last.
+    fn tell_events(&mut self) {
+        let Part::Core(core, _) = &self.part else { return };
+        let Some(journal) = core.state().map(State::journal) else { return };
+        if journal.next() > self.next_event {
+            self.next_event = self.shared.exchange.record(journal.from(self.next_event));
+        }
+        let mut frames = Vec::new();
+        for visitor in &mut self.visitors {
+            let Some(next) = visitor.next_event.as_mut().filter(|next| **next < journal.next()) else { continue };
+            let events: Vec<Recorded> = journal.from(*next).cloned().collect();
+            *next = journal.next();
+            for page in events.chunks(EVENTS_PER_FRAME) {
+                frames.push((visitor.conn, FromCore::Events(page.to_vec())));
+            }
+        }
+        frames.iter().for_each(|(conn, words)| self.send(*conn, words));
     }
 
     /// Says something to a node that is connected to this one, if it is.
@@ -491,6 +532,10 @@ impl Control {
             ToCore::Ask { from: run, group, ask } if run.node == from => {
                 self.input(CoreInput::Ask { from: run, group, ask });
             }
+            ToCore::Events { next } => {
+                self.visitors[index].next_event = Some(next);
+                self.tell_events();
+            }
             ToCore::Operate { from: run, number, operation } if run.node == from => {
                 self.input(CoreInput::Operate { from: run, number, operation });
             }
@@ -522,6 +567,9 @@ impl Control {
             FromCore::Store { number, founders } => self.hear_store(from, number, founders),
             FromCore::Registered { run, nonce } => self.hear_registered(run, nonce),
             FromCore::Current { run } => self.hear_current(run),
+            FromCore::Events(events) => {
+                self.shared.exchange.record(events.iter());
+            }
             FromCore::Operated { to, number, outcome } => self.hear_outcome(to, number, outcome),
             FromCore::News { group, news, missing } => self.hear_news(group, *news, missing),
         }
@@ -580,6 +628,8 @@ impl Control {
                 if let Some((number, founders)) = self.own_store() {
                     self.send(conn, &ToCore::Store { number, founders });
                 }
+                let next = self.shared.exchange.journal().next();
+                self.send(conn, &ToCore::Events { next });
                 self.input(CoreInput::Connected(node));
                 Next::Enter
             }
@@ -769,7 +819,15 @@ impl Handler for Control {
             return self.outbox.close(conn, Close::Now);
         }
         let reader = FrameReader::new(Stage::Greeting, BodyLimits::DEFAULT);
-        self.visitors.push(Visitor { conn, came_at: self.now, node: None, store: None, is_over: false, reader });
+        self.visitors.push(Visitor {
+            conn,
+            came_at: self.now,
+            node: None,
+            store: None,
+            next_event: None,
+            is_over: false,
+            reader,
+        });
     }
 
     fn connected(&mut self, conn: ConnId) {

@@ -23,6 +23,7 @@ mod bus;
 mod cluster;
 mod directory;
 mod ending;
+mod events;
 mod front;
 mod info;
 mod links;
@@ -184,6 +185,7 @@ impl Cpu {
             self.engine.wake_at(),
             self.front.requests.next_deadline(),
             self.front.parked.next_deadline(),
+            self.front.has_events_left.then_some(self.chores_at),
             self.front.run.and_then(|_| self.front.peers.next_dial(&self.front.facts, self.front.id)),
         ];
         Some(next.into_iter().flatten().min())
@@ -210,6 +212,9 @@ impl Cpu {
             for (node, cpu) in self.front.peers.to_dial(&self.front.facts, self.front.id, now) {
                 self.front.dial(node, cpu, now);
             }
+        }
+        if self.front.has_events_left {
+            self.front.push_events();
         }
         self.retry_parked();
         while let Some((_, underway)) = self.front.requests.take_late(now) {
@@ -317,6 +322,9 @@ impl Cpu {
                     self.front.perform(output);
                 }
             }
+        }
+        if mail.has_events {
+            self.front.push_events();
         }
         for (key, outcome) in &mail.outcomes {
             self.front.hear_outcome(*key, outcome);

@@ -185,6 +185,15 @@ pub struct LocalNode {
     config: PathBuf,
 }
 
+impl LocalOptions {
+    fn find_binary(&self) -> Result<PathBuf, LocalError> {
+        match &self.binary {
+            Some(path) => Ok(path.clone()),
+            None => std::env::current_exe().map_err(|error| LocalError::Binary { error }),
+        }
+    }
+}
+
 impl LocalCluster {
     /// Starts a cluster and waits until all its groups are served.
     ///
@@ -263,6 +272,33 @@ impl LocalCluster {
         self.nodes.iter().map(|node| format!("node {}:\n{}", node.id, node.child.log_tail())).collect()
     }
 
+    /// Kills a node: it has no time for anything.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub fn kill(&mut self, id: u16) {
+        self.node_mut(id).child.kill();
+    }
+
+    /// Starts a node that was killed, from the same configuration; returns at once.
+    ///
+    /// # Errors
+    /// The process cannot be started.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub fn start_again(&mut self, id: u16, options: &LocalOptions) -> Result<(), LocalError> {
+        let binary = options.find_binary()?;
+        let log = self.folder.path().join(format!("node-{id}.log"));
+        let node = self.node_mut(id);
+        node.child = Child::spawn(&binary, &node.config, log)?;
+        Ok(())
+    }
+
+    fn node_mut(&mut self, id: u16) -> &mut LocalNode {
+        self.nodes.iter_mut().find(|node| node.id == id).expect("it is one of ours")
+    }
+
     /// Asks all nodes to finish and end, waits for that for a while, and kills those that do not.
     pub fn stop(mut self) {
         for node in &mut self.nodes {
@@ -277,10 +313,7 @@ impl LocalCluster {
 
     fn start_at(options: &LocalOptions, plan: &PortPlan) -> Result<Self, LocalError> {
         let started = clock::now();
-        let binary = match &options.binary {
-            Some(path) => path.clone(),
-            None => std::env::current_exe().map_err(|error| LocalError::Binary { error })?,
-        };
+        let binary = options.find_binary()?;
         let name = format!("local-{:08x}", random_number() & 0xFFFF_FFFF);
         let folder = Folder::create(&name)?;
         let nodes = Vec::with_capacity(plan.nodes().len());

@@ -62,6 +62,7 @@ pub struct Core<S: Storage<Entry>> {
     detector: Detector,
     role: Role,
     next_tick: Instant,
+    wall: WallClock,
     outputs: VecDeque<CoreOutput>,
 }
 
@@ -164,6 +165,21 @@ pub enum CoreOutput {
     },
 }
 
+/// What the wall clock shows, as far as the host has said; nothing is decided by it.
+#[derive(Clone, Copy, Debug)]
+struct WallClock {
+    /// How far it is ahead of the host's monotonic clock.
+    ahead_ms: i64,
+}
+
+impl WallClock {
+    /// Says when a command is proposed.
+    fn stamp(self, now: Instant, command: Command) -> Entry {
+        let now_ms = i64::try_from(now.0 / 1_000_000).unwrap_or(i64::MAX);
+        Entry::Command { at_ms: u64::try_from(now_ms.saturating_add(self.ahead_ms)).unwrap_or(0), command }
+    }
+}
+
 /// What a core node is among the others.
 enum Role {
     Follower,
@@ -194,6 +210,7 @@ enum Proposal {
     Activation(GroupId, Epoch),
     Change(GroupId, u64),
     Operation(ReplicaId, u64),
+    Observation,
 }
 
 impl CoreSettings {
@@ -221,6 +238,7 @@ impl<S: Storage<Entry>> Core<S> {
             consensus: Consensus::new(*me, nodes, store),
             detector: Detector::new(*suspicion, others),
             next_tick: now.saturating_add(*tick),
+            wall: WallClock { ahead_ms: 0 },
             settings,
             state: None,
             applied: 0,
@@ -242,7 +260,7 @@ impl<S: Storage<Entry>> Core<S> {
             CoreInput::Message { .. } => return,
             CoreInput::Connected(node) if self.is_peer(node) => self.consensus.on_connected(node),
             CoreInput::Connected(_) => return,
-            CoreInput::Register { node, nonce } => self.handle_registration(node, nonce),
+            CoreInput::Register { node, nonce } => self.handle_registration(now, node, nonce),
             CoreInput::Ask { from, group, ask } => self.handle_ask(now, from, group, ask),
             CoreInput::Operate { from, number, operation } => self.handle_operation(now, from, number, operation),
             // Looked at with the next tick. A run that is not known here yet says it again.
@@ -254,6 +272,12 @@ impl<S: Storage<Entry>> Core<S> {
             }
         }
         self.advance(now);
+    }
+
+    /// Says what the wall clock shows, in milliseconds since the Unix epoch; events carry it.
+    pub fn set_wall_clock(&mut self, now: Instant, wall_ms: u64) {
+        let now_ms = i64::try_from(now.0 / 1_000_000).unwrap_or(i64::MAX);
+        self.wall.ahead_ms = i64::try_from(wall_ms).unwrap_or(i64::MAX).saturating_sub(now_ms);
     }
 
     /// Does what is due: see [`Self::wake_at`].
@@ -319,12 +343,12 @@ impl<S: Storage<Entry>> Core<S> {
 
     // ---- what nodes want ----
 
-    fn handle_registration(&mut self, node: NodeId, nonce: u64) {
+    fn handle_registration(&mut self, now: Instant, node: NodeId, nonce: u64) {
         let (Role::Leader(leadership), Some(state)) = (&mut self.role, &self.state) else { return };
         if let Some(run) = state.registered(node, nonce) {
             self.outputs.push_back(CoreOutput::Registered { run, nonce });
         } else if leadership.proposed.insert(Proposal::Registration(node, nonce)) {
-            self.consensus.propose(Entry::Command(Command::Register { node, nonce }));
+            self.consensus.propose(self.wall.stamp(now, Command::Register { node, nonce }));
         }
     }
 
@@ -340,7 +364,7 @@ impl<S: Storage<Entry>> Core<S> {
             // Nothing would come of it. What has come of it before may not have been heard.
             self.outputs.push_back(CoreOutput::News { group, news: record.news() });
         } else if leadership.proposed.insert(Proposal::Activation(group, epoch)) {
-            self.consensus.propose(Entry::Command(Command::Activate { group, epoch, caller: from }));
+            self.consensus.propose(self.wall.stamp(now, Command::Activate { group, epoch, caller: from }));
         }
     }
 
@@ -355,13 +379,14 @@ impl<S: Storage<Entry>> Core<S> {
                 let [before, after] = &leadership.reads;
                 if !before.iter().chain(after).any(|read| (read.from, read.number) == (from, number)) {
                     leadership.reads[1].push(Read { from, number, key });
-                    self.begin_barrier();
+                    self.begin_barrier(now);
                 }
                 return;
             }
             // Who is well is not known to one that hears nobody; it is said again to whoever leads then.
             Operation::AcceptLoss(_) if !is_hearing => return,
             Operation::AcceptLoss(scope) => accept_loss(state, &self.detector, scope, now).map(Decision::AcceptLoss),
+            Operation::Report(events) => Ok(Decision::Report(events)),
             Operation::Set { key, value, version } => match keyspace::check(&key, &value) {
                 Ok(()) => Ok(Decision::Set { key, value, version }),
                 Err(error) => Err(error.into()),
@@ -374,25 +399,25 @@ impl<S: Storage<Entry>> Core<S> {
             }
             Ok(decision) if leadership.proposed.insert(Proposal::Operation(from, number)) => {
                 let command = Command::Operate { caller: from, number, decision };
-                self.consensus.propose(Entry::Command(command));
+                self.consensus.propose(self.wall.stamp(now, command));
             }
             Ok(_) => {}
         }
     }
 
     /// Proposes a barrier for the reads that wait, if there is none in the log.
-    fn begin_barrier(&mut self) {
+    fn begin_barrier(&mut self, now: Instant) {
         let Role::Leader(leadership) = &mut self.role else { return };
         let [before, after] = &mut leadership.reads;
         if before.is_empty() && !after.is_empty() {
             core::mem::swap(before, after);
             let (by, round) = (self.settings.me, leadership.round);
-            self.consensus.propose(Entry::Command(Command::Barrier { by, round }));
+            self.consensus.propose(self.wall.stamp(now, Command::Barrier { by, round }));
         }
     }
 
     /// Answers the reads that a barrier was for. One of an earlier leader may have been decided before they came.
-    fn end_barrier(&mut self, by: NodeId, round: u32) {
+    fn end_barrier(&mut self, now: Instant, by: NodeId, round: u32) {
         let (Role::Leader(leadership), Some(state)) = (&mut self.role, &self.state) else { return };
         if (by, round) != (self.settings.me, leadership.round) {
             return;
@@ -401,7 +426,7 @@ impl<S: Storage<Entry>> Core<S> {
             let outcome = Outcome::Value(state.keyspace().get(&key).cloned());
             self.outputs.push_back(CoreOutput::Operated { to: from, number, outcome });
         }
-        self.begin_barrier();
+        self.begin_barrier(now);
     }
 
     // ---- what is agreed on ----
@@ -438,34 +463,35 @@ impl<S: Storage<Entry>> Core<S> {
         self.applied += 1;
         let mut told = applied.changed;
         let decided: Vec<Proposal> = match entry {
-            Entry::Command(Command::Register { node, nonce }) => {
+            Entry::Command { command: Command::Register { node, nonce }, .. } => {
                 if let Some(run) = applied.registered {
                     self.detector.expect(run, now);
                     self.outputs.push_back(CoreOutput::Registered { run, nonce: *nonce });
                 }
                 vec![Proposal::Registration(*node, *nonce)]
             }
-            Entry::Command(Command::Activate { group, epoch, .. }) => {
+            Entry::Command { command: Command::Activate { group, epoch, .. }, .. } => {
                 // What has not changed may not have been heard.
                 if !told.contains(group) {
                     told.push(*group);
                 }
                 vec![Proposal::Activation(*group, *epoch)]
             }
-            Entry::Command(Command::Change(changes)) => {
+            Entry::Command { command: Command::Change(changes), .. } => {
                 changes.iter().map(|planned| Proposal::Change(planned.group, planned.version)).collect()
             }
-            Entry::Command(Command::Operate { caller, number, .. }) => {
+            Entry::Command { command: Command::Operate { caller, number, .. }, .. } => {
                 if let Some(outcome) = applied.outcome {
                     self.outputs.push_back(CoreOutput::Operated { to: *caller, number: *number, outcome });
                 }
                 vec![Proposal::Operation(*caller, *number)]
             }
-            Entry::Command(Command::Barrier { by, round }) => {
-                self.end_barrier(*by, *round);
+            Entry::Command { command: Command::Barrier { by, round }, .. } => {
+                self.end_barrier(now, *by, *round);
                 Vec::new()
             }
-            Entry::Command(Command::Place { .. }) | Entry::Birth(_) => Vec::new(),
+            Entry::Command { command: Command::Observe { .. }, .. } => vec![Proposal::Observation],
+            Entry::Command { command: Command::Place { .. }, .. } | Entry::Birth(_) => Vec::new(),
         };
         self.outputs.extend(applied.buried.into_iter().map(|latest| CoreOutput::Buried { latest }));
         if let Role::Leader(leadership) = &mut self.role {
@@ -524,10 +550,14 @@ impl<S: Storage<Entry>> Core<S> {
         }
         let (Role::Leader(leadership), Some(state)) = (&mut self.role, &self.state) else { return };
         let Leadership { planner, proposed, .. } = &mut **leadership;
+        let observed = observe(state, &self.detector, now);
+        if let Some(observed) = observed.filter(|_| proposed.insert(Proposal::Observation)) {
+            self.consensus.propose(self.wall.stamp(now, observed));
+        }
         let mut plan = planner.plan(state, &self.detector, now);
         plan.retain(|planned| proposed.insert(Proposal::Change(planned.group, planned.version)));
         if !plan.is_empty() {
-            self.consensus.propose(Entry::Command(Command::Change(plan)));
+            self.consensus.propose(self.wall.stamp(now, Command::Change(plan)));
         }
     }
 
@@ -569,6 +599,16 @@ impl<S: Storage<Entry>> Core<S> {
         let is_ours = (message.get_sender(), message.get_receiver()) == (u64::from(from.0), me);
         self.is_peer(from) && is_ours && is_of_kind
     }
+}
+
+/// Returns what has changed about who is down, if anything.
+fn observe(state: &State, detector: &Detector, now: Instant) -> Option<Command> {
+    let is_down = |run: &ReplicaId| state.down().contains(run);
+    let (suspected, well): (Vec<ReplicaId>, Vec<ReplicaId>) =
+        state.runs().partition(|run| detector.is_suspected(*run, now));
+    let down: Vec<ReplicaId> = suspected.into_iter().filter(|run| !is_down(run)).collect();
+    let back: Vec<ReplicaId> = well.into_iter().filter(is_down).collect();
+    (!down.is_empty() || !back.is_empty()).then_some(Command::Observe { down, back })
 }
 
 /// Returns the losses that an operator accepts.

@@ -13,6 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::journal::Event;
 use crate::control::keyspace::{KeyspaceError, Stored};
 use crate::control::planner::NotLost;
 use crate::control::state::Planned;
@@ -37,6 +38,8 @@ pub enum Operation {
         /// The key.
         key: String,
     },
+    /// Something has happened at the node, and belongs into the stream of events.
+    Report(Vec<Event>),
 }
 
 /// Which groups.
@@ -62,6 +65,8 @@ pub enum Decision {
         /// The version that it must have, 0 for none; `None`: whichever.
         version: Option<u64>,
     },
+    /// See [`Operation::Report`].
+    Report(Vec<Event>),
 }
 
 /// How it ended.
@@ -76,6 +81,8 @@ pub enum Outcome {
     },
     /// What is stored.
     Value(Option<Stored>),
+    /// The events are recorded.
+    Reported,
     /// Nothing was changed.
     Refused(Refusal),
 }

@@ -13,11 +13,12 @@
 //! # Source
 //! The design, section 5; the replication protocol, section 1.1.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::{GroupConfig, MEMBERS_MAX, Member};
+use crate::control::journal::{Event, Journal, Reason};
 use crate::control::keyspace::Keyspace;
 use crate::control::operation::{Decision, Loss, Outcome, Refusal};
 use crate::control::record::{ChangeKind, News, Record};
@@ -52,6 +53,9 @@ pub struct State {
     keyspace: Keyspace,
     /// What each run wanted last.
     answered: BTreeMap<NodeId, Answered>,
+    /// Current runs that are down, as far as was agreed.
+    down: BTreeSet<ReplicaId>,
+    journal: Journal,
 }
 
 /// How the last operation of a run ended.
@@ -99,6 +103,13 @@ pub enum Command {
         /// Who asks: its leader.
         caller: ReplicaId,
     },
+    /// Current runs are down, or are heard again.
+    Observe {
+        /// Those that are not heard, or do not turn.
+        down: Vec<ReplicaId>,
+        /// Those that were down before.
+        back: Vec<ReplicaId>,
+    },
     /// Somebody wants something of the core.
     Operate {
         /// Through which run.
@@ -140,6 +151,9 @@ pub struct Planned {
     /// How many of them must hold a write.
     pub write_quorum: usize,
 }
+
+/// Most events that a node reports at one time.
+pub const REPORTS_MAX: usize = 256;
 
 /// What came of a command.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -197,19 +211,36 @@ impl State {
             groups: Vec::new(),
             keyspace: Keyspace::default(),
             answered: BTreeMap::new(),
+            down: BTreeSet::new(),
+            journal: Journal::default(),
         }
     }
 
-    /// Applies a command.
+    /// Applies a command that was proposed at a time that nobody knows.
     pub fn apply(&mut self, command: &Command) -> Applied {
+        self.apply_at(0, command)
+    }
+
+    /// Applies a command that was proposed at this time, in milliseconds since the Unix epoch.
+    pub fn apply_at(&mut self, at_ms: u64, command: &Command) -> Applied {
+        let mut happened = Vec::new();
+        let applied = self.carry_out(command, &mut happened);
+        happened.into_iter().for_each(|event| self.journal.record(at_ms, event));
+        applied
+    }
+
+    fn carry_out(&mut self, command: &Command, happened: &mut Vec<Event>) -> Applied {
         let before: Vec<u64> = self.groups.iter().map(|group| group.record.version()).collect();
         let (mut registered, mut outcome) = (None, None);
         let known_before = self.last_incarnation;
         match command {
-            Command::Register { node, nonce } => registered = Some(self.register(*node, *nonce)),
-            Command::Change(changes) => changes.iter().for_each(|change| self.change(change)),
-            Command::Activate { group, epoch, caller } => self.activate(*group, *epoch, *caller),
-            Command::Operate { caller, number, decision } => outcome = self.operate(*caller, *number, decision),
+            Command::Register { node, nonce } => registered = Some(self.register(*node, *nonce, happened)),
+            Command::Change(changes) => changes.iter().for_each(|change| self.change(change, happened)),
+            Command::Activate { group, epoch, caller } => self.activate(*group, *epoch, *caller, happened),
+            Command::Observe { down, back } => self.observe(down, back, happened),
+            Command::Operate { caller, number, decision } => {
+                outcome = self.operate(*caller, *number, decision, happened);
+            }
             Command::Barrier { .. } => {}
             Command::Place { group, nodes } => {
                 if let Some(group) = self.groups.get_mut(group.0 as usize) {
@@ -217,7 +248,7 @@ impl State {
                 }
             }
         }
-        self.set_learners();
+        self.set_learners(happened);
         let versions = self.groups.iter().map(|group| group.record.version());
         let is_changed = |(number, version): (usize, u64)| (before.get(number) != Some(&version)).then_some(number);
         let numbers = versions.enumerate().filter_map(is_changed);
@@ -266,6 +297,24 @@ impl State {
     pub fn outcome(&self, caller: ReplicaId, number: u64) -> Option<&Outcome> {
         let answered = self.answered.get(&caller.node)?;
         ((answered.run, answered.number) == (caller, number)).then_some(&answered.outcome)
+    }
+
+    /// Returns the current runs that are down, as far as was agreed.
+    #[must_use]
+    pub fn down(&self) -> &BTreeSet<ReplicaId> {
+        &self.down
+    }
+
+    /// Returns what has happened.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Has nothing have happened.
+    #[cfg(feature = "testing")]
+    pub(crate) fn forget_events(&mut self) {
+        self.journal = Journal::default();
     }
 
     /// Returns the keys that the core keeps.
@@ -317,7 +366,7 @@ impl State {
 
     // ---- commands ----
 
-    fn register(&mut self, node: NodeId, nonce: u64) -> ReplicaId {
+    fn register(&mut self, node: NodeId, nonce: u64, happened: &mut Vec<Event>) -> ReplicaId {
         if let Some(known) = self.registered(node, nonce) {
             return known;
         }
@@ -327,7 +376,11 @@ impl State {
             Incarnation(self.last_incarnation.0 + 1)
         };
         self.last_incarnation = self.last_incarnation.max(incarnation);
+        let before = self.lost();
+        self.down.retain(|run| run.node != node);
         self.nodes.insert(node, Registered { incarnation, nonce: Some(nonce) });
+        happened.push(Event::NodeUp { run: ReplicaId { node, incarnation } });
+        self.note_lost(&before, happened);
         if self.groups.is_empty() && self.birth.nodes.iter().all(|node| self.nodes.contains_key(node)) {
             self.form_groups();
         }
@@ -356,54 +409,115 @@ impl State {
         }
     }
 
-    fn change(&mut self, planned: &Planned) {
+    /// Returns the groups that cannot be led again.
+    fn lost(&self) -> BTreeSet<GroupId> {
+        let groups = self.groups.iter().map(|group| group.record.active().group);
+        groups.filter(|group| self.hope(*group) != Hope::Some).collect()
+    }
+
+    /// Notes groups that cannot be led again since something has happened.
+    fn note_lost(&self, before: &BTreeSet<GroupId>, happened: &mut Vec<Event>) {
+        for record in self.groups.iter().map(|group| &group.record) {
+            let group = record.active().group;
+            if let Hope::Lost { missing } = self.hope(group)
+                && !before.contains(&group)
+            {
+                happened.push(Event::Unavailable { group, missing });
+            }
+        }
+    }
+
+    fn observe(&mut self, down: &[ReplicaId], back: &[ReplicaId], happened: &mut Vec<Event>) {
+        for run in down.iter().copied().filter(|run| self.is_current(*run)).collect::<Vec<_>>() {
+            if self.down.insert(run) {
+                happened.push(Event::NodeDown { run });
+            }
+        }
+        for run in back.iter().copied() {
+            if self.down.remove(&run) {
+                happened.push(Event::NodeBack { run });
+                let copied = self.groups.iter().filter(|group| group.record.learners().contains(&run));
+                let copied = copied.map(|group| group.record.active().group);
+                happened.extend(copied.map(|group| Event::ResyncStarted { group, replica: run }));
+            }
+        }
+    }
+
+    fn change(&mut self, planned: &Planned, happened: &mut Vec<Event>) {
         let Planned { group, version, kind, leader, members, write_quorum } = planned;
         let caller = self.current(*leader);
         let Some(Group { record, .. }) = self.groups.get_mut(group.0 as usize) else { return };
         if record.version() != *version && !planted::is(rule::LIVE_FROM_ACTIVE) {
             return;
         }
-        let epoch = record.active().epoch;
+        let (epoch, from) = (record.active().epoch, record.active().leader_replica());
         // What makes no configuration is not planned; if it is, nothing happens, at every core node alike.
-        let _ = match (kind, caller) {
+        let begun = match (kind, caller) {
             (ChangeKind::Takeover, _) => record.take_over(*leader, members.clone(), *write_quorum),
             (ChangeKind::Live, Some(caller)) => record.change_live(epoch, caller, members.clone(), *write_quorum),
             (ChangeKind::Live, None) => return,
             (ChangeKind::Loss, _) => record.accept_loss(*leader, members.clone(), *write_quorum),
         };
+        let to = record.pending().and_then(|change| change.config.leader_replica());
+        if let (ChangeKind::Takeover, Ok(epoch), Some(from), Some(to)) = (kind, begun, from, to) {
+            let reason = if !self.is_current(from) {
+                Reason::LeaderGone
+            } else if self.down.contains(&from) {
+                Reason::LeaderDown
+            } else {
+                Reason::LeaderMoved
+            };
+            happened.push(Event::TakeoverBegan { group: *group, epoch, from, to, reason });
+        }
     }
 
     /// Does what a run wants, unless it was done before or the run is gone.
-    fn operate(&mut self, caller: ReplicaId, number: u64, decision: &Decision) -> Option<Outcome> {
+    fn operate(
+        &mut self,
+        caller: ReplicaId,
+        number: u64,
+        decision: &Decision,
+        happened: &mut Vec<Event>,
+    ) -> Option<Outcome> {
         if !self.is_current(caller)
             || self.answered.get(&caller.node).is_some_and(|known| known.is_after(caller, number))
         {
             return None;
         }
         let outcome = match decision {
-            Decision::AcceptLoss(losses) => self.accept_losses(losses),
+            Decision::AcceptLoss(losses) => self.accept_losses(losses, happened),
             Decision::Set { key, value, version } => match self.keyspace.set(key, value, *version) {
-                Ok(version) => Outcome::Stored { version },
+                Ok(version) => {
+                    happened.push(Event::Stored { key: key.clone(), version });
+                    Outcome::Stored { version }
+                }
                 Err(error) => Outcome::Refused(error.into()),
             },
+            Decision::Report(events) => {
+                happened.extend(events.iter().take(REPORTS_MAX).filter(|event| event.is_report()).cloned());
+                Outcome::Reported
+            }
         };
         self.answered.insert(caller.node, Answered { run: caller, number, outcome: outcome.clone() });
         Some(outcome)
     }
 
     /// Has groups go on without what they miss, which is dead from now on.
-    fn accept_losses(&mut self, losses: &[Planned]) -> Outcome {
-        let accepted: Vec<Loss> = losses.iter().filter_map(|planned| self.accept_loss(planned)).collect();
-        for run in accepted.iter().flat_map(|loss| &loss.missing) {
-            self.bury(*run);
+    fn accept_losses(&mut self, losses: &[Planned], happened: &mut Vec<Event>) -> Outcome {
+        let before = self.lost();
+        let accepted: Vec<Loss> = losses.iter().filter_map(|planned| self.accept_loss(planned, happened)).collect();
+        for Loss { group, loss_gen, missing } in accepted.iter().cloned() {
+            missing.iter().for_each(|run| self.bury(*run));
+            happened.push(Event::LossAccepted { group, loss_gen, missing });
         }
+        self.note_lost(&before, happened);
         if accepted.is_empty() { Outcome::Refused(Refusal::Overtaken) } else { Outcome::LossAccepted(accepted) }
     }
 
-    fn accept_loss(&mut self, planned: &Planned) -> Option<Loss> {
+    fn accept_loss(&mut self, planned: &Planned, happened: &mut Vec<Event>) -> Option<Loss> {
         let group = planned.group;
         let before = self.group(group)?.version();
-        self.change(planned);
+        self.change(planned, happened);
         let record = self.group(group).filter(|record| record.version() > before)?;
         let config = &record.pending()?.config;
         let missing = record.active().members.iter().filter(|member| !config.members.contains(member));
@@ -417,28 +531,47 @@ impl State {
             return;
         }
         self.last_incarnation = Incarnation(self.last_incarnation.0 + 1);
+        self.down.remove(&run);
         self.nodes.insert(run.node, Registered { incarnation: self.last_incarnation, nonce: None });
         // Whoever counts on it is to hear of it.
         let groups = self.groups.iter_mut().filter(|group| group.record.active().counts(run));
         groups.for_each(|group| group.record.note_dead());
     }
 
-    fn activate(&mut self, group: GroupId, epoch: Epoch, caller: ReplicaId) {
+    fn activate(&mut self, group: GroupId, epoch: Epoch, caller: ReplicaId, happened: &mut Vec<Event>) {
         let is_current = self.is_current(caller);
         let Some(Group { record, .. }) = self.groups.get_mut(group.0 as usize) else { return };
         let is_led = record.pending().is_some_and(|change| change.config.leader_replica() == Some(caller));
-        if is_led && is_current {
-            record.activate(epoch);
+        if !is_led || !is_current {
+            return;
         }
+        let before = record.active().clone();
+        record.activate(epoch);
+        let active = record.active();
+        if let Some(leader) = active.leader_replica().filter(|leader| before.leader_replica() != Some(*leader)) {
+            happened.push(Event::LeaderChanged { group, epoch: active.epoch, leader });
+        }
+        let missing_in = |config: &GroupConfig, other: &GroupConfig| -> Vec<ReplicaId> {
+            let runs = config.members.iter().filter_map(|member| member.replica());
+            runs.filter(|run| !other.counts(*run)).collect()
+        };
+        let left = missing_in(&before, active).into_iter().map(|replica| Event::MemberLeft { group, replica });
+        let new = missing_in(active, &before).into_iter().map(|replica| Event::ResyncDone { group, replica });
+        happened.extend(left.chain(new));
     }
 
-    fn set_learners(&mut self) {
+    fn set_learners(&mut self, happened: &mut Vec<Event>) {
         for Group { record, nodes } in &mut self.groups {
             let runs = nodes.iter().filter_map(|node| {
                 let known = self.nodes.get(node).filter(|known| known.nonce.is_some())?;
                 Some(ReplicaId { node: *node, incarnation: known.incarnation })
             });
-            let learners = runs.filter(|run| !record.active().counts(*run)).collect();
+            let learners: Vec<ReplicaId> = runs.filter(|run| !record.active().counts(*run)).collect();
+            let group = record.active().group;
+            // One that is down copies nothing before it is back.
+            let is_new = |run: &ReplicaId| !record.learners().contains(run) && !self.down.contains(run);
+            let new = learners.iter().copied().filter(is_new);
+            happened.extend(new.map(|replica| Event::ResyncStarted { group, replica }));
             record.set_learners(learners);
         }
     }
@@ -472,13 +605,15 @@ struct StateParts {
     groups: Vec<Group>,
     keyspace: Keyspace,
     answered: BTreeMap<NodeId, Answered>,
+    down: BTreeSet<ReplicaId>,
+    journal: Journal,
 }
 
 impl TryFrom<StateParts> for State {
     type Error = &'static str;
 
     fn try_from(parts: StateParts) -> Result<Self, Self::Error> {
-        let StateParts { birth, nodes, last_incarnation, groups, keyspace, answered } = parts;
+        let StateParts { birth, nodes, last_incarnation, groups, keyspace, answered, down, journal } = parts;
         let slots = birth.slots;
         let is_formed = groups.len() == slots.group_count() as usize;
         let mut records = (0..).map(GroupId).zip(&groups);
@@ -488,8 +623,10 @@ impl TryFrom<StateParts> for State {
             Err("some groups are missing")
         } else if !records.all(|(group, Group { record, .. })| record.is_sound(group, slots.slots_of(group))) {
             Err("the record of a group does not fit together")
+        } else if !journal.is_sound() {
+            Err("the stream of events has gaps")
         } else {
-            Ok(Self { birth, nodes, last_incarnation, groups, keyspace, answered })
+            Ok(Self { birth, nodes, last_incarnation, groups, keyspace, answered, down, journal })
         }
     }
 }

@@ -7,6 +7,7 @@ use omnipaxos::messages::Message;
 use omnipaxos::messages::ballot_leader_election::{BLEMessage, HeartbeatMsg, HeartbeatRequest};
 use omnipaxos::messages::sequence_paxos::{Compaction, PaxosMessage, PaxosMsg, Prepare};
 use quorate_engine::control::core::{CoreInput, CoreOutput, Entry};
+use quorate_engine::control::journal::{Event, Reason};
 use quorate_engine::control::state::{Command, Hope, State};
 use quorate_engine::ids::{GroupId, NodeId};
 use quorate_engine::time::Instant;
@@ -105,6 +106,42 @@ fn another_node_takes_over_what_a_silent_one_has_led() {
     stage.run_for(500);
     assert!(state(&stage, A).groups().all(|record| record.active().leader != D && record.pending().is_none()));
     stage.check();
+}
+
+/// SMR-8: what happened is told in the order of cause and effect, without gaps, the same at every core node.
+#[test]
+fn what_happens_is_recorded_in_the_order_of_cause_and_effect() {
+    let mut stage = settled(3, 3);
+    let [first, others @ ..] = [A, B, C].map(|node| state(&stage, node).journal().clone());
+    assert!(others.iter().all(|other| *other == first));
+    let gone = stage.nodes[&C].run.expect("registered");
+    stage.crash(C);
+    stage.run_until("taken over", |stage| {
+        let record = state(stage, A).group(GroupId(2)).expect("formed");
+        record.active().leader != C && record.pending().is_none()
+    });
+    stage.boot(C);
+    stage.run_until("settled", Stage::is_settled);
+    let run = stage.nodes[&C].run.expect("registered");
+    let journal = state(&stage, A).journal();
+    let since: Vec<&Event> = journal.from(first.next()).map(|recorded| &recorded.event).collect();
+    let at = |what: &dyn Fn(&Event) -> bool| {
+        since.iter().position(|event| what(event)).unwrap_or_else(|| panic!("it is not told: {since:#?}"))
+    };
+    let group = GroupId(2);
+    let order = [
+        at(&|event| *event == Event::NodeDown { run: gone }),
+        at(
+            &|event| matches!(event, Event::TakeoverBegan { group: told, from, reason: Reason::LeaderDown, .. } if (*told, *from) == (group, gone)),
+        ),
+        at(&|event| matches!(event, Event::LeaderChanged { group: told, .. } if *told == group)),
+        at(&|event| *event == Event::MemberLeft { group, replica: gone }),
+        at(&|event| *event == Event::NodeUp { run }),
+        at(&|event| *event == Event::ResyncStarted { group, replica: run }),
+        at(&|event| *event == Event::ResyncDone { group, replica: run }),
+    ];
+    assert!(order.is_sorted(), "{order:?} of {since:#?}");
+    assert!(journal.from(1).map(|recorded| recorded.index).eq(1..journal.next()));
 }
 
 #[test]
@@ -223,7 +260,7 @@ fn what_strangers_say_is_dropped() {
         let ballot = Ballot::with(1, 1_000, 0, 70_000);
         let prepare = Prepare { n: ballot, decided_idx: 0, n_accepted: ballot, accepted_idx: 0 };
         let paxos = |from, msg| Message::SequencePaxos(PaxosMessage { from, to: 1, msg });
-        let entry = Entry::Command(Command::Register { node: D, nonce: 1 });
+        let entry = Entry::Command { at_ms: 0, command: Command::Register { node: D, nonce: 1 } };
         for (from, message) in [
             (NodeId(9), heartbeat(9, 1)),
             (NodeId(0), heartbeat(0, 1)),

@@ -7,8 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use super::events;
+use super::happenings::{Happenings, Line};
+use super::status::TIMEOUT;
+use super::status::ask::Asker;
 use super::terminal::{Paint, Stream, Tone, write_output};
 use super::{Exit, Failure};
 use crate::local_cluster::{CPUS_MAX, LocalCluster, LocalError, LocalNode, LocalOptions, NODES_MAX, PortBase};
@@ -49,6 +54,12 @@ enum IoName {
 }
 
 impl LocalArguments {
+    /// Returns how many nodes were asked for.
+    #[must_use]
+    pub fn node_count(&self) -> u16 {
+        self.nodes
+    }
+
     /// Returns the cluster to be started.
     #[must_use]
     pub fn options(&self) -> LocalOptions {
@@ -80,7 +91,14 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
         Err(error) => return Err(failure(error)),
     };
     write_output(&introduction(&cluster, Paint::of(Stream::Output)))?;
+    let mut happenings = Happenings::default();
+    let mut teller = Teller::default();
+    // How it began is known.
+    teller.take(&cluster);
     while !is_interrupted.load(Ordering::Relaxed) {
+        for line in teller.take(&cluster).iter().filter_map(|event| happenings.take(event)) {
+            write_output(&told(&line, Paint::of(Stream::Output)))?;
+        }
         if let Some((id, ended)) = cluster.try_ended() {
             let node = cluster.nodes().iter().find(|node| node.id() == id).expect("it is one of ours");
             write_output(&obituary(node, &ended.to_string(), Paint::of(Stream::Output)))?;
@@ -166,6 +184,38 @@ fn introduction(cluster: &LocalCluster, paint: Paint) -> String {
         nodes[nodes.len() - 1].pid(),
     );
     out
+}
+
+/// Reads the events of a cluster from whichever of its nodes answers.
+#[derive(Debug, Default)]
+struct Teller {
+    asker: Option<Asker>,
+    next: u64,
+}
+
+impl Teller {
+    /// Returns the events since the last time; none if nobody answers.
+    fn take(&mut self, cluster: &LocalCluster) -> Vec<Value> {
+        let mut all = Vec::new();
+        loop {
+            let connect = |node: &LocalNode| Asker::connect(&node.resp_address(), None, TIMEOUT).ok();
+            let Some(mut asker) = self.asker.take().or_else(|| cluster.nodes().iter().find_map(connect)) else {
+                return all;
+            };
+            let Ok(page) = events::page(&mut asker, self.next.max(1)) else { return all };
+            self.asker = Some(asker);
+            let Some(last) = page.last().and_then(|event| event["index"].as_u64()) else { return all };
+            self.next = last + 1;
+            all.extend(page);
+        }
+    }
+}
+
+fn told(line: &Line, paint: Paint) -> String {
+    match line {
+        Line::Trouble(text) => format!("{} {text}\n", paint.text(Tone::Note, "note:")),
+        Line::TakenOver { text, .. } | Line::Whole(text) => format!("{} {text}\n", paint.text(Tone::Good, "good:")),
+    }
 }
 
 fn obituary(node: &LocalNode, ended: &str, paint: Paint) -> String {

@@ -5,7 +5,8 @@
 //!
 //! # Bounds
 //! One entry a group, and each way the last one counts: news by their version, asks because an engine asks again for what
-//! it still wants. `WANTED_MAX` operations for the core wait; one more is refused.
+//! it still wants. `WANTED_MAX` operations for the core wait; one more is refused. So many events wait to be reported as are
+//! kept; one more is dropped, which the log says.
 //!
 //! # Threads
 //! Any. A CPU looks at one flag in each turn; the locks are taken when there is something, and held for a few moves.
@@ -15,9 +16,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam::utils::CachePadded;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
+use quorate_engine::control::journal::{EVENTS_MAX, Event, Journal, Recorded};
 use quorate_engine::control::operation::{Operation, Outcome};
 use quorate_engine::control::record::{Ask, News};
+use quorate_engine::control::state::REPORTS_MAX;
 use quorate_engine::ids::{CpuId, GroupId, ReplicaId};
 
 use crate::cpu::{Bell, Key};
@@ -30,6 +33,10 @@ pub(crate) struct Exchange {
     asks: Mutex<BTreeMap<GroupId, Ask>>,
     /// What is wanted of the core, in the order in which it came.
     wanted: Mutex<VecDeque<Wanted>>,
+    /// What has happened in the cluster, as far as it is known here.
+    journal: Mutex<Journal>,
+    /// What has happened at this node and the core has not been told yet.
+    reports: Mutex<Vec<Event>>,
     /// Wakes the control thread, once it runs.
     pub(crate) waker: OnceLock<Waker>,
     /// Set when the control thread is to end.
@@ -55,14 +62,15 @@ pub(crate) struct Mail {
     pub(crate) groups: BTreeMap<GroupId, GroupNews>,
     /// How operations of this CPU have ended.
     pub(crate) outcomes: Vec<(Key, Outcome)>,
+    /// Whether there are new events.
+    pub(crate) has_events: bool,
 }
 
-/// What a CPU wants of the core.
+/// What is wanted of the core.
 #[derive(Debug)]
 pub(crate) struct Wanted {
-    pub(crate) cpu: CpuId,
-    /// By what it knows the request.
-    pub(crate) key: Key,
+    /// For which CPU, and by what that knows the request; `None`: for the control thread itself.
+    pub(crate) by: Option<(CpuId, Key)>,
     pub(crate) operation: Operation,
 }
 
@@ -93,6 +101,8 @@ impl Exchange {
             cpus: bells.iter().map(desk).collect(),
             asks: Mutex::default(),
             wanted: Mutex::default(),
+            journal: Mutex::default(),
+            reports: Mutex::default(),
             waker: OnceLock::new(),
             is_over: AtomicBool::new(false),
         }
@@ -135,6 +145,28 @@ impl Exchange {
     /// Takes the operation whose turn it is.
     pub(crate) fn take_wanted(&self) -> Option<Wanted> {
         self.wanted.lock().pop_front()
+    }
+
+    /// Copies events that the core has recorded; returns the index that the next one will have.
+    pub(crate) fn record<'a>(&self, events: impl Iterator<Item = &'a Recorded>) -> u64 {
+        let mut journal = self.journal.lock();
+        let before = journal.next();
+        for recorded in events {
+            journal.copy(recorded);
+        }
+        let next = journal.next();
+        drop(journal);
+        if next > before {
+            self.post(|mail| mail.has_events = true);
+        }
+        next
+    }
+
+    /// Takes what is to be reported.
+    pub(crate) fn take_reports(&self) -> Vec<Event> {
+        let mut reports = self.reports.lock();
+        let count = reports.len().min(REPORTS_MAX);
+        reports.drain(..count).collect()
     }
 
     /// Tells a CPU how an operation of it has ended.
@@ -188,13 +220,30 @@ impl Exchange {
         self.wake_control();
     }
 
+    /// Returns what has happened in the cluster, as far as it is known here.
+    pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock()
+    }
+
+    /// Has something that happened here recorded by the core.
+    pub(crate) fn report(&self, event: Event) {
+        let mut reports = self.reports.lock();
+        if reports.len() >= EVENTS_MAX {
+            tracing::warn!(?event, "too many events wait to be reported; dropped");
+            return;
+        }
+        reports.push(event);
+        drop(reports);
+        self.wake_control();
+    }
+
     /// Has the core do something for a request of a CPU; returns whether there was room for it.
     pub(crate) fn want(&self, cpu: CpuId, key: Key, operation: Operation) -> bool {
         let mut wanted = self.wanted.lock();
         if wanted.len() >= WANTED_MAX {
             return false;
         }
-        wanted.push_back(Wanted { cpu, key, operation });
+        wanted.push_back(Wanted { by: Some((cpu, key)), operation });
         drop(wanted);
         self.wake_control();
         true

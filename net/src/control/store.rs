@@ -262,7 +262,7 @@ impl Store {
         let begins = match (&image, entries.first()) {
             (Some(Image::State(_)), _) => compacted > 0,
             (None, None | Some(Entry::Birth(_))) => compacted == 0,
-            (Some(Image::Delta(_)), _) | (None, Some(Entry::Command(_))) => false,
+            (Some(Image::Delta(_)), _) | (None, Some(Entry::Command { .. })) => false,
         };
         if !begins {
             Err(Damage::Contradiction { what: "the log does not begin with the birth of the cluster" })

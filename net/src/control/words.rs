@@ -7,6 +7,7 @@
 use omnipaxos::messages::Message;
 use quorate_engine::control::core::Entry;
 use quorate_engine::control::detector::Heartbeat;
+use quorate_engine::control::journal::Recorded;
 use quorate_engine::control::operation::{Operation, Outcome};
 use quorate_engine::control::record::{Ask, News};
 use quorate_engine::ids::{GroupId, ReplicaId};
@@ -33,6 +34,11 @@ pub(super) enum ToCore {
         group: GroupId,
         /// What it asks for.
         ask: Ask,
+    },
+    /// It wants to be told what has happened.
+    Events {
+        /// From this index on.
+        next: u64,
     },
     /// It wants something of the core.
     Operate {
@@ -76,6 +82,8 @@ pub(super) enum FromCore {
         /// The run.
         run: ReplicaId,
     },
+    /// What has happened, in its order.
+    Events(Vec<Recorded>),
     /// Something that the node wanted has ended.
     Operated {
         /// For which run of it.

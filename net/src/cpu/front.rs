@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use quorate_engine::control::journal::{Event as Happened, Steps};
 use quorate_engine::engine::Engine;
 use quorate_engine::ids::{CpuId, GroupId, NodeId, ReplicaId};
 use quorate_engine::message::Message;
@@ -21,6 +22,7 @@ use crate::wire::{self, About, FrameReader, Level, Publish, RefusalCode, Request
 
 use super::directory::{Directory, Route};
 use super::ending::{Ending, Failed};
+use super::events::Watcher;
 use super::links::{Link, RecordKind};
 use super::native::{Native, Party};
 use super::parked::Parked;
@@ -103,11 +105,13 @@ pub(super) struct Takeover {
 }
 
 impl Takeover {
-    fn log(self, cpu: u16, group: GroupId, epoch: quorate_engine::ids::Epoch) {
+    /// Logs that it has ended now; returns how long its steps took.
+    fn end(self, cpu: u16, group: GroupId, epoch: quorate_engine::ids::Epoch) -> Steps {
         let now = clock::now();
         let adopted_at = self.adopted_at.unwrap_or(now);
         let asked_at = self.asked_at.unwrap_or(now);
         let ms = |from: Instant, to: Instant| format!("{:.1}", to.since(from).as_secs_f64() * 1e3);
+        let us = |from: Instant, to: Instant| u64::try_from(to.since(from).as_micros()).unwrap_or(u64::MAX);
         tracing::info!(
             cpu,
             group = group.0,
@@ -118,6 +122,11 @@ impl Takeover {
             all_ms = ms(self.began_at, now),
             "this node has taken over the group"
         );
+        Steps {
+            adopted_us: us(self.began_at, adopted_at),
+            held_us: us(adopted_at, asked_at),
+            activated_us: us(asked_at, now),
+        }
     }
 }
 
@@ -131,6 +140,9 @@ pub(super) struct Front {
     pub(super) run: Option<ReplicaId>,
     pub(super) directory: Directory,
     pub(super) parked: Parked,
+    /// Connections that are pushed events, and whether there are more for one of them.
+    pub(super) watchers: Vec<Watcher>,
+    pub(super) has_events_left: bool,
     /// Takeovers of this node that are under way.
     takeovers: BTreeMap<GroupId, Takeover>,
     pub(super) outbox: Outbox,
@@ -186,6 +198,8 @@ impl Front {
             peers: Peers::new(&facts),
             directory: Directory::new(facts.placement.slots().group_count()),
             parked: Parked::default(),
+            watchers: Vec::new(),
+            has_events_left: false,
             takeovers: BTreeMap::new(),
             run: None,
             facts,
@@ -652,7 +666,10 @@ impl Front {
             }
             Event::Adopted { group, .. } => self.on_takeover(*group, |takeover, now| takeover.adopted_at = Some(now)),
             Event::Serving { group, epoch } => match self.takeovers.remove(group) {
-                Some(takeover) => takeover.log(cpu, *group, *epoch),
+                Some(takeover) => {
+                    let steps = takeover.end(cpu, *group, *epoch);
+                    self.shared.exchange.report(Happened::TookOver { group: *group, epoch: *epoch, steps });
+                }
                 None => tracing::debug!(cpu, group = group.0, epoch = epoch.0, "group serves"),
             },
             Event::Deposed { group, epoch } => {
@@ -676,6 +693,17 @@ impl Front {
             }
             Event::SnapshotInstalled { group, to } => {
                 tracing::info!(cpu, group = group.0, node = to.node.0, "replica has installed its snapshot");
+            }
+            Event::Forgotten { group, commit } => {
+                tracing::warn!(
+                    cpu,
+                    group = group.0,
+                    commit = commit.0,
+                    "this replica has given up what it held: an operator has accepted that it is lost, and the leader has not got it"
+                );
+                if let Some(replica) = self.run {
+                    self.shared.exchange.report(Happened::Forgotten { group: *group, replica, commit: *commit });
+                }
             }
             Event::Malformed { group, from, what } => {
                 tracing::warn!(cpu, group = group.0, node = from.node.0, what, "a node broke the protocol");

@@ -60,6 +60,8 @@ impl Front {
                 sink.bulk(b"version");
                 sink.int(i64::try_from(stored.version).unwrap_or(i64::MAX));
             }
+            // The control thread reports for itself.
+            Outcome::Reported => sink.ok(),
             Outcome::Refused(refusal) => sink.error(&refusal.to_string()),
         }
         self.complete(key, &Ending::Done { about: About::NOTHING, loss_gen: 0, index: LogIndex(0), answer: &answer });

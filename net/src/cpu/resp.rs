@@ -95,6 +95,7 @@ impl Front {
     pub(super) fn forget_client(&mut self, conn: ConnId, resp: &Resp) {
         self.shared.clients.remove(&self.client_number(conn));
         self.drop_subscriptions(conn, &resp.subscriptions);
+        self.stop_watching(conn);
     }
 
     /// Answers the request that is being handled, now or as soon as those before it are answered.
@@ -300,6 +301,7 @@ impl Cpu {
             Outcome::Answered => Step::Handled,
             Outcome::Reset => {
                 self.front.unsubscribe_all(conn);
+                self.front.stop_watching(conn);
                 Step::Handled
             }
             Outcome::Close => Step::Close,

@@ -77,6 +77,8 @@ impl Cpu {
             CommandId::NodeStatus => self.ask_all(conn, status::View::Node, b""),
             CommandId::LogStatus | CommandId::LogDigest => return self.serve_log(conn, spec.id, args),
             CommandId::CoreAcceptloss | CommandId::CoreGet | CommandId::CoreSet => self.serve_core(conn, spec.id, args),
+            CommandId::CoreEvents => self.serve_events(conn, args),
+            CommandId::CoreWatch => self.serve_watch(conn, args),
             CommandId::CachePeek => self.serve_peek(conn, &args[1]),
             CommandId::Wait => return self.serve_wait(conn, args),
             _ => {

@@ -97,6 +97,14 @@ impl Child {
         Some(status.into())
     }
 
+    /// Ends the process at once.
+    pub(super) fn kill(&mut self) {
+        // Both fail only if it is gone.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        self.has_ended = true;
+    }
+
     /// Sends SIGTERM.
     pub(super) fn ask_to_end(&mut self) {
         if self.try_ended().is_none() && !self.has_ended {
@@ -130,9 +138,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         if !self.has_ended {
-            // Both fail only if it is gone.
-            let _ = self.process.kill();
-            let _ = self.process.wait();
+            self.kill();
         }
     }
 }

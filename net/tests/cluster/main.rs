@@ -11,6 +11,7 @@ mod channels;
 mod consistent_core;
 mod daemons;
 mod endings;
+mod events;
 mod five_nodes;
 mod hostile_bytes;
 mod large_replies;

@@ -11,7 +11,12 @@ pub enum Entry {
     /// The cluster is created: the first entry of the log, and only that one.
     Birth(Birth),
     /// Something was agreed on.
-    Command(Command),
+    Command {
+        /// The wall clock of the core node that proposed it, in milliseconds since the Unix epoch; for people to read.
+        at_ms: u64,
+        /// What.
+        command: Command,
+    },
 }
 
 /// What the entries of a part of the log amount to.
@@ -40,8 +45,8 @@ impl Entry {
             }
             // Whoever leads an empty log gives birth, so there is one; if there were a second one, the first would count.
             (Self::Birth(_), Some(_)) => Applied::default(),
-            (Self::Command(command), Some(state)) => state.apply(command),
-            (Self::Command(command), None) => panic!("the log begins with the birth, not with {command:?}"),
+            (Self::Command { at_ms, command }, Some(state)) => state.apply_at(*at_ms, command),
+            (Self::Command { command, .. }, None) => panic!("the log begins with the birth, not with {command:?}"),
         }
     }
 }
@@ -83,7 +88,8 @@ mod tests {
     fn log() -> Vec<Entry> {
         let nodes: Vec<NodeId> = (1..=3).map(NodeId).collect();
         let slots = SlotMap::new(2).expect("in range");
-        let register = |node: &NodeId| Entry::Command(Command::Register { node: *node, nonce: 7 });
+        let register =
+            |node: &NodeId| Entry::Command { at_ms: 5, command: Command::Register { node: *node, nonce: 7 } };
         let runs: Vec<Entry> = nodes.iter().map(register).collect();
         let birth = Birth { slots, nodes, replicas: 3, write_quorum: 2 };
         core::iter::once(Entry::Birth(birth)).chain(runs).collect()

@@ -41,7 +41,7 @@ fn birth() -> Entry {
 }
 
 fn entry(nonce: u64) -> Entry {
-    Entry::Command(Command::Register { node: NodeId(9), nonce })
+    Entry::Command { at_ms: 0, command: Command::Register { node: NodeId(9), nonce } }
 }
 
 fn ballot(n: u32) -> Ballot {

@@ -28,6 +28,19 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 )
                 .args(&[Argument::one_of("scope", &[Argument::integer("group"), Argument::word("all", "ALL")])])
                 .tips(&[tips::NONDETERMINISTIC]),
+            row(CommandId::CoreEvents, "core|events", -2, ADMINISTRATION)
+                .docs(
+                    "0.1.0",
+                    "O(N) in the events returned",
+                    "Returns what has happened in the cluster, from an index on, or has it pushed as it happens.",
+                )
+                .args(&[
+                    Argument::integer("index").token("FROM").optional(),
+                    Argument::integer("count").token("COUNT").optional(),
+                    Argument::one_of("form", &[Argument::word("json", "JSON"), Argument::word("push", "PUSH")])
+                        .optional(),
+                ])
+                .tips(&[tips::NONDETERMINISTIC]),
             row(CommandId::CoreHelp, "core|help", 2, HELP).docs("0.1.0", "O(1)", super::HELP_SUMMARY),
         ]),
     row(CommandId::CoreGet, "core.get", 2, &[Flags::READONLY, Flags::STALE])
@@ -44,6 +57,13 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
             Argument::string("value"),
             Argument::integer("version").token("IF").optional(),
         ]),
+    row(CommandId::CoreWatch, "core.watch", -2, &[Flags::STALE])
+        .docs(
+            "0.1.0",
+            "O(1)",
+            "Pushes each change of the keys of the consistent core that begin with a prefix (RESP3).",
+        )
+        .args(&[Argument::string("prefix"), Argument::integer("index").token("FROM").optional()]),
     row(CommandId::Log, "log", -2, &[])
         .docs("0.1.0", "see the subcommands", "Holds the commands about the replicated log.")
         .subcommands(&[
