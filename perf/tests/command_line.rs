@@ -101,7 +101,6 @@ fn wrong_options_are_refused_with_exit_code_2() {
         &["floor", "--window", "4", "--rate", "100"],
         &["floor", "--poisson"],
         &["quorum", "--protocol", "carrier-pigeon"],
-        &["faults"],
     ] {
         assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");
     }
