@@ -297,7 +297,13 @@ fn run_faults(output: &OutputArgs, arguments: &FaultsArgs) -> Result<bool> {
         (None, rounds) => Limit::Rounds(rounds.unwrap_or(1)),
     };
     let run = Run {
-        shape: Shape { nodes: arguments.nodes, partitions: arguments.partitions, harness, daemon },
+        shape: Shape {
+            nodes: arguments.nodes,
+            partitions: arguments.partitions,
+            request_timeout: None,
+            harness,
+            daemon,
+        },
         seed: output.seed,
         selection: arguments.only,
         limit,

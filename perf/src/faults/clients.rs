@@ -127,7 +127,8 @@ fn ask_all(number: usize, load: &Load, shared: &Shared) -> Result<Vec<Call>> {
     let probe = load.probe.as_ref().filter(|_| number == load.clients);
     let mut door = Door::new(number, load.nodes);
     if let Some((_, node)) = probe {
-        door = Door { is_native: false, node: *node, ..door };
+        // It stays where it is and waits for as long as a request may take: what is told of it is what the cluster needs.
+        door = Door { is_native: false, node: *node, patience: Patience::Whole, ..door };
     }
     let (mut calls, mut written) = (Vec::new(), 0);
     while !shared.is_over.load(Ordering::Relaxed) {
@@ -170,7 +171,17 @@ struct Door {
     is_native: bool,
     node: u16,
     nodes: u16,
+    patience: Patience,
     connection: Option<Connection>,
+}
+
+/// What a client does about a node that does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// It soon goes to the next one.
+    Little,
+    /// It waits for longer than a node has a request wait, and stays.
+    Whole,
 }
 
 #[derive(Debug)]
@@ -182,7 +193,7 @@ enum Connection {
 impl Door {
     fn new(client: usize, nodes: u16) -> Self {
         let node = u16::try_from(client % usize::from(nodes)).expect("below the number of nodes") + 1;
-        Self { client, is_native: client.is_multiple_of(2), node, nodes, connection: None }
+        Self { client, is_native: client.is_multiple_of(2), node, nodes, patience: Patience::Little, connection: None }
     }
 
     /// Asks, and writes down what came of it. A request that cannot be sent, because there is no connection, never happened.
@@ -198,24 +209,28 @@ impl Door {
         if let Ending::Unknown(_) = ending {
             self.connection = None;
         }
-        if self.connection.is_none() {
+        if self.connection.is_none() && self.patience == Patience::Little {
             self.node = self.node % self.nodes + 1;
         }
         Ok(Call { client: self.client, key, question, ending, called, returned, returned_ns })
     }
 
     fn connected(&mut self) -> Result<&mut Connection> {
+        let timeout = match self.patience {
+            Patience::Little => TIMEOUT,
+            Patience::Whole => TIMEOUT_WHOLE,
+        };
         if self.connection.is_none() {
             self.connection = Some(if self.is_native {
                 Connection::Native(Box::new(Native::connect(ClientOptions {
                     addresses: vec![Nodes::native(self.node)],
                     cluster: CLUSTER.to_owned(),
-                    request_timeout: TIMEOUT,
-                    connect_timeout: TIMEOUT,
+                    request_timeout: timeout,
+                    connect_timeout: timeout,
                     ..ClientOptions::default()
                 })?))
             } else {
-                Connection::Resp(Asker::connect(&Nodes::resp(self.node), None, TIMEOUT)?)
+                Connection::Resp(Asker::connect(&Nodes::resp(self.node), None, timeout)?)
             });
         }
         self.connection.as_mut().context("it was just made")
@@ -268,6 +283,8 @@ const REGISTERS: u8 = 6;
 const COUNTERS: u8 = 2;
 /// How long a client waits for an answer before it asks another node.
 const TIMEOUT: Duration = Duration::from_secs(1);
+/// Longer than the daemon's own time for a request.
+const TIMEOUT_WHOLE: Duration = Duration::from_secs(10);
 /// Between two requests, so that a run of hours is one of histories that can be judged.
 const PAUSE: Duration = Duration::from_millis(2);
 /// After a request without an answer.

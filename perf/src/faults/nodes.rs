@@ -24,6 +24,8 @@ pub struct Shape {
     pub nodes: u16,
     /// Partitions; none: as many as a node makes by itself.
     pub partitions: Option<u32>,
+    /// How long a request may wait, in whole milliseconds; none: as long as the daemon has it wait by itself.
+    pub request_timeout: Option<Duration>,
     /// Path of this program.
     pub harness: PathBuf,
     /// Path of the daemon.
@@ -293,6 +295,9 @@ impl Nodes {
         push("[listen]".to_owned());
         for (door, port) in [("resp", RESP), ("native", NATIVE), ("peer", PEER), ("admin", ADMIN)] {
             push(format!("{door} = \"{address}:{port}\""));
+        }
+        if let Some(timeout) = self.shape.request_timeout {
+            push(format!("[limits]\nrequest_timeout = \"{} ms\"", timeout.as_millis()));
         }
         for other in self.ids().into_iter().filter(|other| *other != id) {
             push(format!("[[peers]]\nid = {other}\npeer = \"{}:{PEER}\"", address_of(other)));
