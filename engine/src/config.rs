@@ -59,6 +59,9 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Length of the read lease, from when the append it rests on was sent.
     pub read_lease: Duration,
+    /// How long a leader that waits for a write quorum may hear none before it refuses what it is asked. Not shorter than the
+    /// read lease, so that whoever is far away is heard in time.
+    pub quorum_silence: Duration,
     /// How long after it rose the commit index is sent by itself, if nothing else carried it.
     pub commit_notice: Duration,
     /// How long a peer may owe an acknowledgement before the leader probes it.
@@ -83,6 +86,7 @@ impl Default for Config {
             chunks_in_flight: 8,
             request_timeout: Duration::from_secs(5),
             read_lease: Duration::from_millis(100),
+            quorum_silence: Duration::from_millis(150),
             commit_notice: Duration::from_micros(500),
             probe_after: Duration::from_millis(200),
             ask_again: Duration::from_millis(20),
@@ -160,6 +164,8 @@ impl Config {
         let micros = |duration: Duration| usize::try_from(duration.as_micros()).unwrap_or(usize::MAX);
         check("request_timeout in µs", micros(self.request_timeout), 1_000, 3_600_000_000)?;
         check("read_lease in µs", micros(self.read_lease), 1_000, micros(READ_LEASE_MAX))?;
+        let lease = micros(self.read_lease);
+        check("quorum_silence in µs", micros(self.quorum_silence), lease, 3_600_000_000)?;
         check("commit_notice in µs", micros(self.commit_notice), 0, 1_000_000)?;
         check("probe_after in µs", micros(self.probe_after), 1_000, 60_000_000)?;
         check("ask_again in µs", micros(self.ask_again), 1_000, 60_000_000)?;

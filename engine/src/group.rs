@@ -7,6 +7,7 @@ mod admission;
 mod candidate;
 mod change;
 mod follower;
+mod hearing;
 mod leader;
 mod requests;
 mod sending;
@@ -458,7 +459,7 @@ impl Group {
     /// Returns when time next asks for something.
     pub(crate) fn next_alarm(&self, settings: &Settings) -> Option<Instant> {
         let alarm = match &self.role {
-            Role::Leader(leader) => leader.next_alarm(&self.replica, settings),
+            Role::Leader(leader) => leader.next_alarm(&self.config, &self.replica, settings),
             Role::Candidate(candidate) => Some(candidate.ask_at),
             Role::Follower(_) => None,
         };

@@ -3,12 +3,16 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
 use crate::clock::OsClock;
 use crate::embed::EmbedRun;
+use crate::faults::nodes::Shape;
+use crate::faults::plan::Selection;
+use crate::faults::{Limit, Run};
 use crate::floor::{FollowerOptions, LeaderOptions, follow, lead};
 use crate::load::{Arrival, Spacing};
 use crate::machine::Fingerprint;
@@ -16,7 +20,7 @@ use crate::measure::{LimitArgs, LoadArgs, measure};
 use crate::peers::{self, Contest};
 use crate::plot::Chart;
 use crate::process::exec_child;
-use crate::quorum::{DaemonArgs, Protocol};
+use crate::quorum::{DaemonArgs, Protocol, find_daemon};
 use crate::report::{Report, Style};
 use crate::sweep::{self, Sweep};
 use crate::system::{Setup, System, Transport};
@@ -57,6 +61,8 @@ enum Verb {
     Peers(PeersArgs),
     /// One system at rising rates up to its knee, then its latency at 50, 70 and 90 % of it
     Sweep(SweepArgs),
+    /// Faults against real processes on machines of their own: clients are told nothing that is not true (needs root)
+    Faults(FaultsArgs),
     /// Draw percentile curves of kept histograms as SVG
     Plot(PlotArgs),
     #[command(hide = true)]
@@ -146,6 +152,35 @@ struct SweepArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("limit").required(true))]
+struct FaultsArgs {
+    /// Nodes: 3 or 5
+    #[arg(long, default_value_t = 3)]
+    nodes: u16,
+    /// Begin no round after so many minutes
+    #[arg(long, group = "limit", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    minutes: Option<u64>,
+    /// End after so many rounds
+    #[arg(long, group = "limit", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    rounds: Option<u32>,
+    /// Only these faults; with kill-leader the time without an acknowledgement is told
+    #[arg(long, value_enum, default_value_t = Selection::All)]
+    only: Selection,
+    /// Clients, each with one request at a time
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=64))]
+    clients: u16,
+    /// Partitions [default: as many as the daemon makes by itself]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(4..=16_384))]
+    partitions: Option<u32>,
+    /// The daemon's binary [default: quorate beside this program]
+    #[arg(long, value_name = "PATH")]
+    quorate: Option<PathBuf>,
+    /// Where to keep the history and the logs if something is wrong
+    #[arg(long, value_name = "DIR", default_value = "faults-found")]
+    keep: PathBuf,
+}
+
+#[derive(Debug, Args)]
 struct PlotArgs {
     /// Kept .json or .hgrm files, or a folder of them
     #[arg(required = true)]
@@ -190,6 +225,7 @@ pub fn run(cli: Cli) -> Result<bool> {
         Verb::Embed(arguments) => run_embed(&output, &arguments),
         Verb::Peers(arguments) => run_peers(&output, &arguments),
         Verb::Sweep(arguments) => run_sweep(&output, &arguments),
+        Verb::Faults(arguments) => run_faults(&output, &arguments),
         Verb::Plot(arguments) => run_plot(&arguments),
         Verb::ExecChild { parent, program, arguments } => exec_child(parent, &program, &arguments).map(|()| true),
         Verb::FloorNode(FloorNode::Lead(options)) => lead(&options).map(|()| true),
@@ -251,6 +287,45 @@ fn run_sweep(output: &OutputArgs, arguments: &SweepArgs) -> Result<bool> {
     let mut report = output.begin()?;
     sweep::run(&sweep, &mut report)?;
     report.finish()
+}
+
+fn run_faults(output: &OutputArgs, arguments: &FaultsArgs) -> Result<bool> {
+    let harness = std::env::current_exe().context("cannot find this program's own path")?;
+    let daemon = find_daemon(&harness, arguments.quorate.as_ref())?;
+    let limit = match (arguments.minutes, arguments.rounds) {
+        (Some(minutes), _) => Limit::Time(Duration::from_secs(60 * minutes)),
+        (None, rounds) => Limit::Rounds(rounds.unwrap_or(1)),
+    };
+    let run = Run {
+        shape: Shape {
+            nodes: arguments.nodes,
+            partitions: arguments.partitions,
+            request_timeout: None,
+            harness,
+            daemon,
+        },
+        seed: output.seed,
+        selection: arguments.only,
+        limit,
+        clients: usize::from(arguments.clients),
+        keep: arguments.keep.clone(),
+    };
+    eprintln!("seed {}, {} nodes", run.seed, run.shape.nodes);
+    let summary = run.run(|round, outcome| match outcome {
+        None => eprintln!("{round}"),
+        Some(outcome) if output.json => print_json(outcome),
+        Some(outcome) => println!("{}", outcome.told()),
+    })?;
+    if output.json {
+        print_json(&summary)
+    } else {
+        println!("{}", summary.told())
+    }
+    Ok(summary.violations == 0)
+}
+
+fn print_json(value: &impl serde::Serialize) {
+    println!("{}", serde_json::to_string(value).expect("names and numbers have a form in JSON"));
 }
 
 fn run_plot(arguments: &PlotArgs) -> Result<bool> {

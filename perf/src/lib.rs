@@ -7,12 +7,13 @@
 //! [`load`] generates load through a [`load::Driver`], one per protocol, on a [`clock`] that tests simulate;
 //! [`histogram`] keeps latencies. [`process`] starts what is measured, [`connection`] talks to it, and [`system`] lists it:
 //! [`floor`], [`quorum`] and [`peers`]. [`measure`], [`sweep`], [`report`] and [`plot`] make figures of it, [`machine`] says
-//! where they come from.
+//! where they come from. [`faults`] measures nothing: it has things go wrong, and judges what clients were told.
 
 pub mod cli;
 pub mod clock;
 pub mod connection;
 pub mod embed;
+pub mod faults;
 pub mod floor;
 pub mod histogram;
 pub mod load;

@@ -44,6 +44,14 @@ impl Program {
         self
     }
 
+    /// Has `runner` run it: its path and arguments behind those of the runner.
+    #[must_use]
+    pub fn through(self, mut runner: Self) -> Self {
+        runner.arguments.push(self.path.into_os_string());
+        runner.arguments.extend(self.arguments);
+        runner
+    }
+
     /// Adds arguments, separated by white space.
     #[must_use]
     pub fn words(mut self, words: &str) -> Self {

@@ -60,14 +60,14 @@ pub enum Protocol {
     Resp,
 }
 
-/// Finds the daemon's binary.
+/// Finds the daemon's binary: the one that was chosen, or the one beside this program.
 ///
 /// # Errors
 /// There is no such file; the text says where it was looked for.
-pub fn find_daemon(setup: &Setup) -> Result<PathBuf> {
-    let path = match &setup.daemon.quorate {
+pub fn find_daemon(harness: &Path, chosen: Option<&PathBuf>) -> Result<PathBuf> {
+    let path = match chosen {
         Some(path) => path.clone(),
-        None => setup.harness.with_file_name("quorate"),
+        None => harness.with_file_name("quorate"),
     };
     ensure!(path.is_file(), "no daemon at {}: build it with cargo build --release -p quorate", path.display());
     Ok(path)
@@ -78,7 +78,7 @@ pub fn find_daemon(setup: &Setup) -> Result<PathBuf> {
 /// # Errors
 /// The binary is missing, or the daemons do not acknowledge a write in time.
 pub fn start(setup: &Setup, protocol: Protocol) -> Result<Running> {
-    let daemon = find_daemon(setup)?;
+    let daemon = find_daemon(&setup.harness, setup.daemon.quorate.as_ref())?;
     let folder = TempFolder::new()?;
     let nodes = place_nodes(setup, &folder)?;
     let mut processes = Vec::new();
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn missing_daemon_says_what_to_build() {
-        let error = find_daemon(&setup(Transport::Tcp)).unwrap_err().to_string();
+        let error = find_daemon(&setup(Transport::Tcp).harness, None).unwrap_err().to_string();
         assert!(error.contains("/nowhere/quorate") && error.contains("cargo build"), "{error}");
     }
 }

@@ -94,7 +94,9 @@ impl System {
     pub fn missing(self, setup: &Setup) -> Option<String> {
         match self {
             Self::Floor => None,
-            Self::QuorateNative | Self::QuorateResp => quorum::find_daemon(setup).err().map(|error| error.to_string()),
+            Self::QuorateNative | Self::QuorateResp => {
+                quorum::find_daemon(&setup.harness, setup.daemon.quorate.as_ref()).err().map(|error| error.to_string())
+            }
             Self::RedisSet | Self::RedisWait | Self::RedisWaitWindow => missing_program(REDIS),
             Self::NatsR3 => missing_program(NATS),
             Self::Etcd => missing_program(ETCD),

@@ -102,6 +102,7 @@ fn wrong_options_are_refused_with_exit_code_2() {
         &["floor", "--poisson"],
         &["quorum", "--protocol", "carrier-pigeon"],
         &["faults"],
+        &["faults", "--rounds", "1", "--minutes", "1"],
     ] {
         assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");
     }

@@ -34,6 +34,7 @@ use crate::waiting::{WaitingList, earlier};
 
 use super::admission::RETRY_AFTER;
 use super::change::LiveChange;
+use super::hearing::Hearing;
 use super::{Leading, Shared};
 
 /// Bytes of answers after which the reads that waited together wait for the next turn.
@@ -54,6 +55,8 @@ pub(super) struct Leader {
     pub(super) ask_at: Option<Instant>,
     /// Since when there has been something to wait for without a break: acknowledgements, a lease, or enough members.
     waits_since: Option<Instant>,
+    /// Whether a write quorum answers.
+    pub(super) hearing: Hearing,
     /// Whether members refuse this leader because they have promised a later epoch.
     pub(super) is_refused: bool,
     /// The leader's clock when it took over, and logged time then.
@@ -135,6 +138,7 @@ impl Leader {
             learners: Vec::new(),
             ask_at: None,
             waits_since: None,
+            hearing: Hearing::Heard,
             is_refused: false,
             began: None,
             found_at: None,
@@ -221,9 +225,9 @@ impl Leader {
         self.uncommitted.reserved.iter().sum()
     }
 
-    /// Returns how many voters can be reached, the leader included.
-    pub(super) fn reachable(&self) -> usize {
-        1 + self.peers.iter().filter(|peer| peer.is_voter_present()).count()
+    /// Returns since when there has been something to wait for without a break.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        self.waits_since
     }
 
     /// Returns the end of the read lease; exclusive. It is the lease of the members that are active, and, from asking for
@@ -299,7 +303,7 @@ impl Leader {
         }
     }
 
-    pub(super) fn next_alarm(&self, replica: &Replica, settings: &Settings) -> Option<Instant> {
+    pub(super) fn next_alarm(&self, config: &GroupConfig, replica: &Replica, settings: &Settings) -> Option<Instant> {
         if self.has_ready_reads {
             return Some(Instant(0));
         }
@@ -309,6 +313,7 @@ impl Leader {
         let owed = self.peers.iter().filter(|peer| peer.owes_answer()).map(|peer| peer.heard).min();
         let probe = owed.map(|heard| heard.saturating_add(settings.probe_after));
         let waiting = earlier(self.waiting.next_deadline(), earlier(self.found_at, self.ask_at));
+        let waiting = earlier(waiting, self.next_listening(config, replica, settings));
         earlier(earlier(waiting, expiry), earlier(self.notice_due, probe))
     }
 }
@@ -366,6 +371,8 @@ impl Leading<'_> {
             | Message::Fetched(_)
             | Message::Unfetchable => {}
         }
+        // What it answers was sent before it was asked, or is no echo.
+        self.leader.wants_lease |= self.leader.is_still_asked(&self.leader.peers[position]);
     }
 
     fn handle_ack(&mut self, shared: &mut Shared, now: Instant, position: usize, tally: Tally, ack: Ack) {
@@ -615,8 +622,7 @@ impl Leading<'_> {
             return;
         }
         if now >= self.leader.lease_end(self.config, &shared.settings, now) && !planted::is(1) {
-            self.leader.wants_lease = true;
-            return;
+            return self.ask(shared, now);
         }
         while let Some(read) = self.leader.waiting.take_ready_read(self.replica.applied.index) {
             shared.waiter_count -= 1;
@@ -639,6 +645,7 @@ impl Leading<'_> {
         if self.config.write_quorum == 1 {
             self.advance_commit(shared);
         }
+        self.note_echoes(now);
         self.serve_reads(shared, now);
         let wants_lease = core::mem::take(&mut self.leader.wants_lease);
         let mut is_behind = false;
@@ -671,6 +678,7 @@ impl Leading<'_> {
             self.try_found(shared, now)?;
         }
         self.end_late(shared, now);
+        self.listen(shared, now);
         if self.leader.ask_at.take_if(|at| *at <= now).is_some() {
             self.ask_core(shared, now);
         }
@@ -697,14 +705,19 @@ impl Leading<'_> {
             let id = EntryId { epoch: self.replica.log.epoch_at(&shared.pool, index).unwrap_or(self.epoch()), index };
             shared.outputs.reply(token, Ended::Unknown { id });
         }
-        while let Some(read) = self.leader.waiting.take_late_read(now) {
+        self.refuse_reads(shared, now);
+        self.complete_ack_waits(shared, now);
+    }
+
+    /// Refuses the reads whose deadline is not behind `deadline`.
+    pub(super) fn refuse_reads(&mut self, shared: &mut Shared, deadline: Instant) {
+        while let Some(read) = self.leader.waiting.take_late_read(deadline) {
             shared.waiter_count -= 1;
             let (have, need) = (self.leader.reachable(), self.config.write_quorum);
             let refusal = Refusal::NoLease { group: self.config.group, have, need };
             shared.outputs.reply(read.token, Ended::Refused(refusal));
             self.leader.waiting.recycle(read);
         }
-        self.complete_ack_waits(shared, now);
     }
 
     /// Appends the end of the keys whose deadline has come in logged time.

@@ -225,6 +225,8 @@ fn engine_config(settings: &Settings, cpu_count: u16) -> EngineConfig {
         window_bytes: usize::try_from(settings.replication().window_bytes).unwrap_or(usize::MAX),
         request_timeout: limits.request_timeout,
         read_lease: settings.replication().read_lease,
+        // Longer than any lease, and no shorter because leases are: a follower may be busy for some milliseconds.
+        quorum_silence: default.quorum_silence.max(settings.replication().read_lease * 3 / 2),
         ..default
     }
 }

@@ -49,6 +49,8 @@ impl Shape {
         }
         .partitions(1)
         .suspicion("10 s")
+        // And that no leader takes those who are busy for unreachable.
+        .set_text("replication", "read_lease", "500 ms")
     }
 
     /// Sets how long a node may be silent. By default it is so long that nobody takes over because this machine is busy.

@@ -234,8 +234,8 @@ fn store(text: &str) -> Result<BTreeMap<String, Vec<Operation<AppendOp>>>, Forma
 
 /// Returns the value of a field: what is between its quotes, or the word behind its name.
 fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = line.split_once(name)?;
-    let rest = rest.strip_prefix(' ')?;
+    // `:fail` begins as `:f` does.
+    let rest = line.match_indices(name).find_map(|(at, name)| line[at + name.len()..].strip_prefix(' '))?;
     match rest.strip_prefix('"') {
         Some(quoted) => quoted.split_once('"').map(|(value, _)| value),
         None => rest.split([',', '}']).next(),

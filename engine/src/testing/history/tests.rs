@@ -86,3 +86,14 @@ fn what_is_no_history_is_refused_with_its_line() {
         assert!(matches!(parse(text), Err(FormatError::Line { line: at, .. }) if at == line), "{text}");
     }
 }
+
+/// `:type :fail` begins with the name of the field behind it.
+#[test]
+fn what_failed_is_read_too() {
+    let text = "{:process 0, :type :invoke, :f :put, :key \"k\", :value \"a\"}\n\
+                {:process 0, :type :fail, :f :put, :key \"k\", :value \"a\"}\n\
+                {:process 0, :type :invoke, :f :get, :key \"k\", :value \"\"}\n\
+                {:process 0, :type :ok, :f :get, :key \"k\", :value \"a\"}\n";
+    let recorded = parse(text).expect("it is a history");
+    assert_eq!((recorded.len(), recorded.check(1_000)), (1, Ok(false)), "it was read and never written");
+}

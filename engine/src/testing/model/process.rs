@@ -126,6 +126,7 @@ impl Processes {
             value_bytes_max: 1 << 10,
             append_bytes_max: 1 << 8,
             read_lease: TICK * lease_ticks,
+            quorum_silence: Duration::from_secs(3_600),
             // Nothing is lost, so nothing has to be repeated.
             commit_notice: Duration::from_secs(1),
             probe_after: Duration::from_secs(60),

@@ -129,6 +129,7 @@ fn config(rng: &mut Rng) -> Config {
         chunks_in_flight: rng.u32(1..=4),
         request_timeout: Duration::from_millis(rng.u64(20..500)),
         read_lease,
+        quorum_silence: read_lease * 3 / 2,
         commit_notice: Duration::from_micros(rng.u64(..2_000)),
         probe_after: Duration::from_millis(rng.u64(5..100)),
         ask_again: Duration::from_millis(20),
