@@ -677,6 +677,23 @@ impl Front {
             Event::SnapshotInstalled { group, to } => {
                 tracing::info!(cpu, group = group.0, node = to.node.0, "replica has installed its snapshot");
             }
+            Event::Diverged { group, window } => tracing::error!(
+                cpu,
+                group = group.0,
+                first = window.first.0,
+                last = window.last.0,
+                "replica_diverged: the state of this replica became wrong between these entries; it takes no part in \
+                 quorums and reads until it has copied another one"
+            ),
+            Event::Resynchronised { group, at } => tracing::warn!(
+                cpu,
+                group = group.0,
+                at = at.0,
+                "replica_resynchronised: the replica has copied the state of its leader, and counts again"
+            ),
+            Event::ManualInterventionRequired { group, why } => {
+                tracing::error!(cpu, group = group.0, %why, "manual_intervention_required: this node does not serve the group");
+            }
             Event::Malformed { group, from, what } => {
                 tracing::warn!(cpu, group = group.0, node = from.node.0, what, "a node broke the protocol");
             }

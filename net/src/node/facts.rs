@@ -225,6 +225,7 @@ fn engine_config(settings: &Settings, cpu_count: u16) -> EngineConfig {
         window_bytes: usize::try_from(settings.replication().window_bytes).unwrap_or(usize::MAX),
         request_timeout: limits.request_timeout,
         read_lease: settings.replication().read_lease,
+        repair: settings.replication().repair,
         ..default
     }
 }

@@ -10,6 +10,7 @@
 mod channels;
 mod consistent_core;
 mod daemons;
+mod divergence;
 mod endings;
 mod five_nodes;
 mod hostile_bytes;
