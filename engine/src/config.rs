@@ -96,7 +96,7 @@ impl Default for Config {
             probe_after: Duration::from_millis(200),
             ask_again: Duration::from_millis(20),
             repair: true,
-            scrub_keys: 1_250,
+            scrub_keys: 1_150,
             scrub_period: Duration::from_millis(10),
             scrub_pass: Duration::from_millis(500),
         }

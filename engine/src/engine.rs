@@ -448,7 +448,8 @@ impl Engine {
         }
         let keys = i64::try_from(settings.scrub_keys).expect("at most 2^20");
         self.scrub.budget = (self.scrub.budget + keys).min(keys);
-        self.scrub.at = Some(now.saturating_add(period));
+        // From when it was due, so that steps which come late do not make a pass longer.
+        self.scrub.at = Some(at.saturating_add(period).max(now));
         while self.scrub.budget > 0 {
             let position = self.scrub.position;
             match self.groups[position].scrub(&mut self.shared, &mut self.scrub.budget) {
