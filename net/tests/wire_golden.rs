@@ -43,6 +43,13 @@ struct Case {
     frame: Frame<'static>,
 }
 
+const ACK: Ack = Ack {
+    stream: StreamId::LIVE,
+    matched: LogIndex(41),
+    sent: Instant(1_000_000_007),
+    state: Note { applied: LogIndex(40), digest: 0x0123_4567_89ab_cdef },
+};
+
 const ABOUT: About = About { group: GroupId(5), epoch: Epoch(7) };
 
 fn entry_id(epoch: u64, index: u64) -> EntryId {
@@ -157,12 +164,7 @@ fn messages() -> Vec<Case> {
         case(
             "ack",
             "a replica shares the prefix through 41, and tells the digest of its state at 40",
-            Message::Ack(Ack {
-                stream: StreamId::LIVE,
-                matched: LogIndex(41),
-                sent: Instant(1_000_000_007),
-                state: Note { applied: LogIndex(40), digest: 0x0123_4567_89ab_cdef },
-            }),
+            Message::Ack(ACK),
         ),
         case(
             "refused",
