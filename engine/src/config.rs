@@ -68,6 +68,15 @@ pub struct Config {
     pub probe_after: Duration,
     /// How long the core, or a replica that is to be sealed, may owe an answer before it is asked again.
     pub ask_again: Duration,
+    /// Whether a replica whose state is wrong copies that of its leader. If not, it takes no part until an operator acts.
+    pub repair: bool,
+    /// How many keys are gone through in one step of the scrub, of all groups together; 0 for no scrub, for a stage whose time
+    /// has no end. A kilobyte, and a field of a hash, count like a key.
+    pub scrub_keys: usize,
+    /// How long after a step of the scrub the next one comes.
+    pub scrub_period: Duration,
+    /// How long after the scrub began to go through all keys it begins anew at the earliest.
+    pub scrub_pass: Duration,
 }
 
 impl Default for Config {
@@ -90,6 +99,10 @@ impl Default for Config {
             commit_notice: Duration::from_micros(500),
             probe_after: Duration::from_millis(200),
             ask_again: Duration::from_millis(20),
+            repair: true,
+            scrub_keys: 1_150,
+            scrub_period: Duration::from_millis(10),
+            scrub_pass: Duration::from_millis(500),
         }
     }
 }
@@ -169,6 +182,9 @@ impl Config {
         check("commit_notice in µs", micros(self.commit_notice), 0, 1_000_000)?;
         check("probe_after in µs", micros(self.probe_after), 1_000, 60_000_000)?;
         check("ask_again in µs", micros(self.ask_again), 1_000, 60_000_000)?;
+        check("scrub_keys", self.scrub_keys, 0, 1 << 20)?;
+        check("scrub_period in µs", micros(self.scrub_period), 100, 60_000_000)?;
+        check("scrub_pass in µs", micros(self.scrub_pass), 100, 3_600_000_000)?;
         Ok(Settings { config: self })
     }
 }

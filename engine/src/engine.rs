@@ -35,10 +35,13 @@ use crate::ids::{Epoch, LogIndex};
 use crate::log::LogFull;
 use crate::machine::answer::AnswerSink;
 use crate::machine::command::Command;
+use crate::machine::kv::Damage;
+use crate::machine::scrub::Scrubbed;
 use crate::message::Envelope;
 use crate::output::{Bottleneck, Ended, OutputQueue, Outputs, Refusal};
 use crate::sync::pool::Pool;
 use crate::time::Instant;
+use crate::waiting::earlier;
 
 /// When a request that found the log full may be tried again.
 const LOG_RETRY_AFTER: core::time::Duration = core::time::Duration::from_millis(1);
@@ -79,6 +82,19 @@ pub struct Engine {
     /// When a group wants to be looked at. A group can be here more than once; `alarms` has its earliest.
     queue: BinaryHeap<Reverse<(Instant, usize)>>,
     alarms: Vec<Option<Instant>>,
+    scrub: Scrub,
+}
+
+/// When and where keys are gone through next, to find bytes that nobody wrote.
+#[derive(Debug, Default)]
+struct Scrub {
+    /// When the next step is due; `None` while there is no key.
+    at: Option<Instant>,
+    /// The group.
+    position: usize,
+    /// What the next step may take; less than 0 if the last ones took more than they might.
+    budget: i64,
+    pass_began: Instant,
 }
 
 impl Engine {
@@ -118,6 +134,7 @@ impl Engine {
             queue: BinaryHeap::with_capacity(2 * groups.len()),
             alarms: vec![None; groups.len()],
             groups,
+            scrub: Scrub::default(),
         };
         for position in 0..engine.groups.len() {
             engine.mark_dirty(position);
@@ -205,6 +222,7 @@ impl Engine {
                 self.mark_dirty(position);
             }
         }
+        self.scrub(now);
         while let Some(position) = self.dirty.pop() {
             self.groups[position].end_turn(&mut self.shared, now);
             self.set_alarm(position);
@@ -217,7 +235,7 @@ impl Engine {
     /// Returns when [`Engine::end_turn`] must be called next, if no input comes.
     #[must_use]
     pub fn wake_at(&self) -> Option<Instant> {
-        self.queue.peek().map(|&Reverse((at, _))| at)
+        earlier(self.queue.peek().map(|&Reverse((at, _))| at), self.scrub.at)
     }
 
     /// Whether a turn has something to end.
@@ -240,7 +258,8 @@ impl Engine {
     }
 
     /// Returns the groups that the core believes to be led from here, and that are not: their leader was deposed, or has had
-    /// no quorum for the length of a read lease though something waits for it: requests, or members it cannot reach.
+    /// no quorum for the length of a read lease though something waits for it: requests, or members it cannot reach. And those
+    /// that cannot be led from here, whoever does, as the state of their replica is wrong.
     pub fn unled(&self, now: Instant) -> impl Iterator<Item = GroupId> {
         self.groups.iter().filter(move |group| group.is_unled(&self.shared, now)).map(Group::id)
     }
@@ -249,6 +268,14 @@ impl Engine {
     #[must_use]
     pub fn leads(&self, group: GroupId) -> bool {
         self.position(group).is_some_and(|position| self.groups[position].leads())
+    }
+
+    /// Whether a node that has this replica of a group may serve the group.
+    ///
+    /// # Errors
+    /// [`Refusal::Diverged`]: its state is wrong, or may be, and nobody repairs it.
+    pub fn check_sound(&self, group: GroupId) -> Result<(), Refusal> {
+        self.position(group).map_or(Ok(()), |position| self.groups[position].refuse_if_stuck())
     }
 
     /// Whether `group` lives here.
@@ -279,7 +306,8 @@ impl Engine {
     /// If outputs were not taken.
     #[cfg(feature = "testing")]
     pub(crate) fn fingerprint(&self, hasher: &mut impl Hasher) {
-        let Self { shared, groups, positions: _, dirty, queue, alarms } = self;
+        // The scrub decides when damage is found, and nothing where there is none.
+        let Self { shared, groups, positions: _, dirty, queue, alarms, scrub: _ } = self;
         let Shared { settings: _, me, pool, outputs, waiter_count, used_bytes, reserved_bytes, connected, busy } =
             shared;
         assert!(outputs.is_empty(), "outputs are taken before the next input");
@@ -325,8 +353,14 @@ impl Engine {
 
     /// Changes the state of one replica behind the log's back, to show that this is noticed. Returns whether there was
     /// something to change.
-    pub fn corrupt(&mut self, group: GroupId, key: &[u8]) -> bool {
-        self.position(group).is_some_and(|position| self.groups[position].corrupt(key))
+    pub fn corrupt(&mut self, group: GroupId, key: &[u8], damage: Damage) -> bool {
+        self.position(group).is_some_and(|position| self.groups[position].corrupt(key, damage))
+    }
+
+    /// Whether the state of a group fits what is kept of it, and this is known to be so.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_sound(&self, group: GroupId) -> bool {
+        self.position(group).is_none_or(|position| self.groups[position].is_sound())
     }
 
     /// Checks the invariants that cost time.
@@ -395,6 +429,41 @@ impl Engine {
             self.groups[position].apply_committed(&mut self.shared);
         }
         self.release_applied()
+    }
+
+    /// Goes through some keys if that is due.
+    fn scrub(&mut self, now: Instant) {
+        let Shared { settings, used_bytes, .. } = &self.shared;
+        let (period, pass) = (settings.scrub_period, settings.scrub_pass);
+        if *used_bytes == 0 || settings.scrub_keys == 0 {
+            self.scrub.at = None;
+            return;
+        }
+        let Some(at) = self.scrub.at else {
+            self.scrub.at = Some(now.saturating_add(period));
+            return;
+        };
+        if now < at {
+            return;
+        }
+        let keys = i64::try_from(settings.scrub_keys).expect("at most 2^20");
+        self.scrub.budget = (self.scrub.budget + keys).min(keys);
+        // From when it was due, so that steps which come late do not make a pass longer.
+        self.scrub.at = Some(at.saturating_add(period).max(now));
+        while self.scrub.budget > 0 {
+            let position = self.scrub.position;
+            match self.groups[position].scrub(&mut self.shared, &mut self.scrub.budget) {
+                Scrubbed::Partly => return,
+                Scrubbed::Whole => {}
+                Scrubbed::Damaged => self.mark_dirty(position),
+            }
+            self.scrub.position = (position + 1) % self.groups.len();
+            if self.scrub.position == 0 {
+                self.scrub.pass_began = self.scrub.pass_began.saturating_add(pass).max(now.saturating_add(period));
+                self.scrub.at = Some(self.scrub.pass_began);
+                return;
+            }
+        }
     }
 
     fn release_applied(&mut self) -> bool {

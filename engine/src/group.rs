@@ -1,11 +1,13 @@
 //! One group on one node: a replica, its role in the group's epoch, and the requests that wait for it.
 //!
 //! This file routes; what a leader does is in `leader`, what it does with requests in `requests` and `admission`, what it
-//! sends in `sending`, what it asks of the core in `change`, what a candidate does in `candidate`, a follower in `follower`.
+//! sends in `sending`, what it asks of the core in `change`, what a candidate does in `candidate`, a follower in `follower`, and
+//! what becomes of a replica whose state is wrong in `divergence`.
 
 mod admission;
 mod candidate;
 mod change;
+mod divergence;
 mod follower;
 mod hearing;
 mod leader;
@@ -19,7 +21,7 @@ use crate::ids::{Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId, Slot}
 use crate::log::LogFull;
 use crate::machine::answer::AnswerSink;
 use crate::machine::command::Command;
-use crate::machine::kv::Moment;
+use crate::machine::kv::{Damage, Moment};
 use crate::message::{Envelope, Message};
 use crate::output::{Event, OutputQueue, Refusal, SmallMessage, Token};
 use crate::planted::{self, rule};
@@ -30,6 +32,7 @@ use crate::waiting::earlier;
 
 use admission::RETRY_AFTER;
 use candidate::Candidate;
+use divergence::Diverged;
 use follower::Follower;
 use leader::{Leader, Status};
 
@@ -131,6 +134,10 @@ pub(crate) struct Group {
     /// a snapshot knows it by that and by who sends it, and may hear of nobody else before this run leads again.
     snapshot_count: u64,
     role: Role,
+    /// Whether the state of the replica is wrong.
+    diverged: Option<Diverged>,
+    /// What was applied when the last scrub began that found nothing, and when the present one did.
+    scrubbed: [LogIndex; 2],
     /// Planted bug 11: requests that wait for what was appended here, whatever has become of it.
     #[cfg(planted)]
     left_waiting: crate::waiting::WaitingList,
@@ -168,6 +175,8 @@ impl Group {
             loss_gen: 0,
             snapshot_count: 0,
             role,
+            diverged: None,
+            scrubbed: [LogIndex(0); 2],
             #[cfg(planted)]
             left_waiting: crate::waiting::WaitingList::default(),
             is_dirty: false,
@@ -186,6 +195,7 @@ impl Group {
         now: Instant,
         request: &Request<'_>,
     ) -> Result<Submitted, Refusal> {
+        self.refuse_if_stuck()?;
         if let Some(mut leading) = self.leading() {
             return leading.submit(shared, now, request);
         }
@@ -204,14 +214,19 @@ impl Group {
         self.replica.kv.key_count()
     }
 
-    /// Reads from what this replica has applied, whatever that is worth.
+    /// Reads from what this replica has applied, whatever that is worth; not from a state that is known to be wrong.
     pub(crate) fn peek(&self, command: &Command<'_>, answer: &mut AnswerSink<'_>) -> crate::ids::EntryId {
+        if self.diverged.is_some() {
+            answer
+                .error("DIVERGED the state of this replica is wrong, and it copies another one; see `quorate status`");
+            return self.replica.applied;
+        }
         self.replica.kv.read(Moment { time: self.replica.time }, command, answer);
         self.replica.applied
     }
 
-    pub(crate) fn corrupt(&mut self, key: &[u8]) -> bool {
-        self.replica.kv.corrupt(key)
+    pub(crate) fn corrupt(&mut self, key: &[u8], damage: Damage) -> bool {
+        self.replica.kv.corrupt(key, damage)
     }
 
     pub(crate) fn on_peer_connected(&mut self, shared: &mut Shared, now: Instant, peer: ReplicaId) {
@@ -254,9 +269,11 @@ impl Group {
             Message::Ack(_) | Message::Refused(_) | Message::Mismatch(_) | Message::ChunkAck(_) => {
                 if let Some(mut leading) = self.leading() {
                     leading.handle_answer(shared, now, envelope);
+                    self.follow_own_fault(shared);
                 }
                 Ok(())
             }
+            Message::Diverged(window) => self.handle_diverged(shared, now, envelope, *window),
             // Without a core nobody takes over: only a peer with another configuration sends these.
             _ if !self.config.is_assigned() => Ok(()),
             Message::Seal => {
@@ -326,6 +343,7 @@ impl Group {
         if let Some(change @ Change { config, kind: ChangeKind::Takeover | ChangeKind::Loss }) = pending
             && config.leader_replica() == Some(shared.me)
             && config.epoch > self.promise.max(self.begun)
+            && self.diverged.is_none()
         {
             self.begun = config.epoch;
             self.start_takeover(shared, now, change, active);
@@ -411,7 +429,7 @@ impl Group {
     /// Sends what a peer waits for and what depends on nothing else: acknowledgements.
     pub(crate) fn flush(&mut self, shared: &mut Shared) {
         if let Role::Follower(follower) = &mut self.role {
-            follower.flush_ack(shared, self.config.group);
+            follower.flush_ack(shared, self.config.group, &self.replica, false);
         }
     }
 
@@ -425,16 +443,20 @@ impl Group {
         }
         if let Some(mut leading) = self.leading() {
             leading.end_turn(shared, now, position);
+            self.follow_own_fault(shared);
         } else if let Role::Follower(_) = self.role {
             self.flush(shared);
             self.apply_committed(shared);
+            if let Role::Follower(follower) = &mut self.role {
+                follower.flush_ack(shared, self.config.group, &self.replica, true);
+            }
         }
     }
 
     /// Applies what is committed, if it follows: it answers no one, so that can wait until acknowledgements are sent. A
     /// leader has applied it when it was committed, and has answered whoever waited.
     pub(crate) fn apply_committed(&mut self, shared: &mut Shared) {
-        if let Role::Leader(_) = self.role {
+        if matches!(self.role, Role::Leader(_)) || self.diverged.is_some() {
             return;
         }
         shared.apply_committed(&mut self.replica);
@@ -447,6 +469,7 @@ impl Group {
     pub(crate) fn on_alarm(&mut self, shared: &mut Shared, now: Instant) -> Result<(), LogFull> {
         // Whatever else finds no room: the news may say that it is not needed any more.
         let followed = self.follow_news(shared, now);
+        self.tell_diverged(shared, now);
         match self.leading() {
             Some(mut leading) => leading.on_alarm(shared, now)?,
             None => self.on_candidate_alarm(shared, now)?,
@@ -461,7 +484,7 @@ impl Group {
         let alarm = match &self.role {
             Role::Leader(leader) => leader.next_alarm(&self.config, &self.replica, settings),
             Role::Candidate(candidate) => Some(candidate.ask_at),
-            Role::Follower(_) => None,
+            Role::Follower(_) => self.next_tell(),
         };
         earlier(alarm, self.news_retry_at)
     }
@@ -505,6 +528,9 @@ impl Group {
     /// See [`Engine::unled`](crate::engine::Engine::unled).
     pub(crate) fn is_unled(&self, shared: &Shared, now: Instant) -> bool {
         let Some(news) = &self.news else { return false };
+        if self.diverged.is_some() {
+            return true;
+        }
         if news.active.leader_replica() != Some(shared.me) || planted::is(8) {
             return false;
         }
@@ -543,6 +569,12 @@ impl Group {
         for replica in [Some(&self.replica), self.installing()].into_iter().flatten() {
             replica.visit_from(pool, replica.log.first(), &mut visit);
         }
+    }
+
+    /// Whether the state fits what is kept of it, and this is known to be so.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_sound(&self) -> bool {
+        self.diverged.is_none() && self.replica.kv.is_sound()
     }
 
     /// Returns how many bytes are reserved for what was appended here and is not applied.

@@ -10,5 +10,6 @@ pub mod kv;
 pub(crate) mod growth;
 mod hash;
 mod key;
+pub mod scrub;
 pub mod snapshot;
 pub mod strings;

@@ -12,6 +12,7 @@
 use core::time::Duration;
 
 use crate::ids::{EntryId, Epoch, GroupId, LogIndex, ReplicaId};
+use crate::replication::comparison::{Note, Window};
 use crate::time::{Instant, LogTime};
 
 /// Which log of the receiver an append extends.
@@ -65,6 +66,9 @@ pub enum Message<'a> {
     Fetched(Fetched<'a>),
     /// Replica to candidate: those entries have left the log.
     Unfetchable,
+    /// Replica to leader or candidate: its state is wrong, so that it needs a snapshot and cannot give what has left its log.
+    /// Leader to replica: more than half of the members have another state than the receiver, between these indexes.
+    Diverged(Window),
 }
 
 /// What a replica holds that has promised a candidate's epoch.
@@ -113,6 +117,8 @@ pub struct Ack {
     pub matched: LogIndex,
     /// `sent` of the append that is answered.
     pub sent: Instant,
+    /// The state of the replica at an entry it has applied, to be compared with that of the leader.
+    pub state: Note,
 }
 
 /// The answer to an [`Append`] from a leader that this replica does not follow.

@@ -7,6 +7,7 @@ use crate::control::record::Ask;
 use crate::group::Group;
 use crate::ids::{EntryId, Epoch, GroupId, LogIndex, NodeId, ReplicaId};
 use crate::message::{Ack, Append, Chunk, ChunkAck, Fetched, Message, Mismatch, Refused, Sealed, StreamId};
+use crate::replication::comparison::Window;
 use crate::sync::pool::Pool;
 use crate::time::{Instant, LogTime};
 
@@ -164,6 +165,35 @@ pub enum Refusal {
         /// The write quorum.
         need: usize,
     },
+    /// The state of this replica is wrong, or may be, and nobody repairs it.
+    #[error("DIVERGED group {group} is not served here: {why}; see `quorate status`")]
+    Diverged {
+        /// The group.
+        group: GroupId,
+        /// Why nobody does.
+        why: Stuck,
+    },
+}
+
+/// Why a state that is wrong is not repaired without an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Stuck {
+    /// Repair is switched off.
+    #[error(
+        "the state of this replica differs from what was written, and replication.repair is false; restart this node, which then copies the group from the others"
+    )]
+    RepairIsOff,
+    /// Nobody else can lead, as there is no consistent core.
+    #[error(
+        "the state of this replica, the only one that can lead, differs from what was written; export what you need from another replica and create the cluster anew"
+    )]
+    NobodyElse,
+    /// Members differ, and too few agree on what is right.
+    #[error(
+        "its replicas differ, and no state is that of more than half of them; compare them, and restart the node that is wrong, which then copies the group from the other"
+    )]
+    Undecided,
 }
 
 /// What can be full.
@@ -259,6 +289,28 @@ pub enum Event {
         /// Who.
         to: ReplicaId,
     },
+    /// The state of this replica is wrong: something that nobody wrote is in it, or more than half of the members have another
+    /// one. From now on it takes no part in quorums and reads.
+    Diverged {
+        /// The group.
+        group: GroupId,
+        /// Between which indexes it became so.
+        window: Window,
+    },
+    /// A replica whose state was wrong has copied that of its leader, and is as good as any other again.
+    Resynchronised {
+        /// The group.
+        group: GroupId,
+        /// The last entry applied.
+        at: LogIndex,
+    },
+    /// A state is wrong, or may be, and nobody repairs it: the group is not served here until an operator acts.
+    ManualInterventionRequired {
+        /// The group.
+        group: GroupId,
+        /// Why.
+        why: Stuck,
+    },
     /// A peer sent something that breaks the protocol; it was dropped.
     Malformed {
         /// The group.
@@ -329,6 +381,7 @@ pub(crate) enum SmallMessage {
     Sealed(Sealed),
     Fetch { after: LogIndex },
     Unfetchable,
+    Diverged(Window),
 }
 
 /// An end of a request that carries no answer.
@@ -399,17 +452,21 @@ impl OutputQueue {
     }
 
     /// Queues a chunk whose body `write` appends to the buffer it is given; `write` returns the head.
-    pub(crate) fn chunk(
+    ///
+    /// # Errors
+    /// That of `write`; nothing is queued.
+    pub(crate) fn chunk<E>(
         &mut self,
         to: ReplicaId,
         position: usize,
         epoch: Epoch,
-        write: impl FnOnce(&mut Vec<u8>) -> ChunkHead,
-    ) {
+        write: impl FnOnce(&mut Vec<u8>) -> Result<ChunkHead, E>,
+    ) -> Result<(), E> {
         let start = self.arena.len();
-        let head = write(&mut self.arena);
+        let head = write(&mut self.arena).inspect_err(|_| self.arena.truncate(start))?;
         let body = Span { start, end: self.arena.len() };
         self.queue.push_back(Queued::Chunk { to, position, epoch, head, body });
+        Ok(())
     }
 }
 
@@ -464,6 +521,7 @@ impl<'a> Iterator for Outputs<'a> {
                         SmallMessage::Sealed(sealed) => Message::Sealed(sealed),
                         SmallMessage::Fetch { after } => Message::Fetch { after },
                         SmallMessage::Unfetchable => Message::Unfetchable,
+                        SmallMessage::Diverged(window) => Message::Diverged(window),
                     };
                     Output::Send { to, group, epoch, message }
                 }

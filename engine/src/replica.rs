@@ -18,6 +18,7 @@ use crate::machine::answer::AnswerSink;
 use crate::machine::command::Command;
 use crate::machine::kv::{Kv, Moment};
 use crate::message::Append;
+use crate::replication::comparison::{Note, Notes};
 use crate::slots::SlotRange;
 use crate::sync::pool::Pool;
 use crate::time::LogTime;
@@ -31,6 +32,8 @@ pub(crate) struct Replica {
     pub(crate) applied: EntryId,
     /// Logged time of the last entry applied.
     pub(crate) time: LogTime,
+    /// The digests of its state, to be compared with those of others.
+    pub(crate) notes: Notes,
 }
 
 /// What became of an append.
@@ -52,6 +55,7 @@ impl Replica {
             commit: LogIndex(0),
             applied: EntryId::START,
             time: LogTime(0),
+            notes: Notes::default(),
         }
     }
 
@@ -63,6 +67,7 @@ impl Replica {
             commit: base.index,
             applied: base,
             time,
+            notes: Notes::default(),
         }
     }
 
@@ -156,8 +161,25 @@ impl Replica {
                 debug_assert_eq!(entry.id().index, self.applied.index.next(), "L2: entries follow each other");
                 apply(&mut self.kv, &entry);
                 (self.applied, self.time) = (entry.id(), entry.time());
+                self.notes.note(self.applied.index, self.kv.digest());
             }
         }
+    }
+
+    /// Returns what to tell a leader of the state.
+    pub(crate) fn state_to_tell(&self) -> Note {
+        self.notes.to_tell(self.applied.index, self.log.last())
+    }
+
+    /// Takes the state of a copy and keeps the log; what the copy has not applied and this replica knows to be committed is
+    /// applied from there. Returns the rest of the copy.
+    pub(crate) fn take_state(&mut self, mut copy: Self) -> Self {
+        assert!(copy.applied.index >= self.log.base().index, "what follows the state has left the log");
+        core::mem::swap(&mut self.kv, &mut copy.kv);
+        core::mem::swap(&mut self.notes, &mut copy.notes);
+        (self.applied, self.time) = (copy.applied, copy.time);
+        self.advance_commit(copy.commit);
+        copy
     }
 
     /// As [`Replica::apply_through`], answering no one.

@@ -5,6 +5,7 @@ use quorate_engine::engine::Input;
 use quorate_engine::ids::{GroupId, LogIndex, NodeId, Slot};
 use quorate_engine::machine::answer::Answer;
 use quorate_engine::machine::command::{Command, Flags, Op, push_item};
+use quorate_engine::machine::kv::Damage;
 use quorate_engine::output::{Event, Refusal, Token};
 use quorate_engine::slots::slot_of;
 use quorate_engine::testing::cluster::{Cluster, End};
@@ -500,7 +501,7 @@ fn a_corrupted_replica_is_told_by_its_digest() {
     let mut cluster = three();
     cluster.set(b"x", b"1");
     cluster.run_for(3);
-    assert!(cluster.engine_mut(B).corrupt(G, b"x"));
+    assert!(cluster.engine_mut(B).corrupt(G, b"x", Damage::Value));
     let (leader, corrupted) = (cluster.status(A, G), cluster.status(B, G));
     assert_eq!(leader.applied, corrupted.applied);
     assert_ne!(leader.digest, corrupted.digest);

@@ -23,6 +23,7 @@ use quorate_engine::ids::{Epoch, GroupId, Incarnation, LogIndex, NodeId, Replica
 use quorate_engine::machine::answer::Answer;
 use quorate_engine::message::{Ack, ChunkAck, ChunkProgress, Message};
 use quorate_engine::output::{Outcome, Output, Outputs, Token};
+use quorate_engine::replication::comparison::Note;
 use quorate_engine::slots::SlotMap;
 use quorate_engine::time::Instant;
 use quorate_engine::{Level, Request};
@@ -216,7 +217,8 @@ impl Ledger {
             Message::Append(append) => {
                 let last = Entries::new(append.entries).last().and_then(Result::ok);
                 let matched = last.map_or(append.prev.index, |entry| entry.id().index);
-                Message::Ack(Ack { stream: append.stream, matched, sent: append.sent })
+                // It applies nothing, and says nothing of its state.
+                Message::Ack(Ack { stream: append.stream, matched, sent: append.sent, state: Note::default() })
             }
             Message::Chunk(chunk) => {
                 let progress = if chunk.is_last {
@@ -240,7 +242,8 @@ impl Ledger {
             | Message::Sealed(_)
             | Message::Fetch { .. }
             | Message::Fetched(_)
-            | Message::Unfetchable => return,
+            | Message::Unfetchable
+            | Message::Diverged(_) => return,
         };
         if self.answers.len() < ANSWERS_MAX {
             self.answers.push_back((peer, about, answer));

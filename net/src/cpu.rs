@@ -237,6 +237,11 @@ impl Cpu {
         if home != self.front.id {
             return self.front.pass_to_cpu(origin, home, RecordKind::Frame, task);
         }
+        // What another node has passed on goes back to it if this one leads no more: it waits there for who does.
+        let is_meant = task.hops == 0 || self.engine.leads(task.group);
+        if let Some(refusal) = self.engine.check_sound(task.group).err().filter(|_| is_meant) {
+            return self.front.finish(origin, &Ending::Failed((&refusal).into()));
+        }
         let Route::Led(leader) = self.front.directory.route(task.group) else {
             let failed = self.front.unreachable(task.group);
             return self.front.finish(origin, &Ending::Failed(failed));

@@ -95,6 +95,8 @@ pub enum Kind {
     Fetched = 25,
     /// Replica to candidate: those entries have left the log.
     Unfetchable = 26,
+    /// Between a leader and a replica: the replica's state is wrong.
+    Diverged = 27,
     /// A command of a client, from the client or passed on by a node.
     Request = 32,
     /// The request was done, or accepted.
@@ -113,7 +115,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Hello,
         Self::Welcome,
         Self::Reject,
@@ -128,6 +130,7 @@ impl Kind {
         Self::Fetch,
         Self::Fetched,
         Self::Unfetchable,
+        Self::Diverged,
         Self::Request,
         Self::Reply,
         Self::Refusal,
@@ -155,6 +158,7 @@ impl Kind {
             24 => Self::Fetch,
             25 => Self::Fetched,
             26 => Self::Unfetchable,
+            27 => Self::Diverged,
             32 => Self::Request,
             33 => Self::Reply,
             34 => Self::Refusal,
@@ -181,6 +185,7 @@ impl Kind {
             | Self::Fetch
             | Self::Fetched
             | Self::Unfetchable
+            | Self::Diverged
             | Self::Request
             | Self::Reply
             | Self::Refusal => true,
@@ -265,6 +270,7 @@ impl<'a> Frame<'a> {
             Body::Message(Message::Fetch { .. }) => Kind::Fetch,
             Body::Message(Message::Fetched(_)) => Kind::Fetched,
             Body::Message(Message::Unfetchable) => Kind::Unfetchable,
+            Body::Message(Message::Diverged(_)) => Kind::Diverged,
             Body::Request(_) => Kind::Request,
             Body::Reply(_) => Kind::Reply,
             Body::Refusal(_) => Kind::Refusal,
@@ -343,6 +349,7 @@ impl Stage {
                     | Kind::Fetch
                     | Kind::Fetched
                     | Kind::Unfetchable
+                    | Kind::Diverged
                     | Kind::Request
                     | Kind::Reply
                     | Kind::Refusal
@@ -394,6 +401,7 @@ impl BodyLimits {
             | Kind::Sealed
             | Kind::Fetch
             | Kind::Unfetchable
+            | Kind::Diverged
             | Kind::Status => SMALL_BYTES_MAX,
         }
     }

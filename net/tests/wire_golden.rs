@@ -20,6 +20,7 @@ use quorate_engine::machine::command::{Command, Flags, Op};
 use quorate_engine::message::{
     Ack, Append, Chunk, ChunkAck, ChunkProgress, Fetched, Message, Mismatch, Refused, Sealed, StreamId,
 };
+use quorate_engine::replication::comparison::{Note, Window};
 use quorate_engine::slots::slot_of;
 use quorate_engine::time::{Instant, LogTime};
 
@@ -41,6 +42,13 @@ struct Case {
     stage: Stage,
     frame: Frame<'static>,
 }
+
+const ACK: Ack = Ack {
+    stream: StreamId::LIVE,
+    matched: LogIndex(41),
+    sent: Instant(1_000_000_007),
+    state: Note { applied: LogIndex(40), digest: 0x0123_4567_89ab_cdef },
+};
 
 const ABOUT: About = About { group: GroupId(5), epoch: Epoch(7) };
 
@@ -155,8 +163,8 @@ fn messages() -> Vec<Case> {
         case("append_empty", "a leader renews its lease", Message::Append(append)),
         case(
             "ack",
-            "a replica shares the prefix through 41",
-            Message::Ack(Ack { stream: StreamId::LIVE, matched: LogIndex(41), sent: Instant(1_000_000_007) }),
+            "a replica shares the prefix through 41, and tells the digest of its state at 40",
+            Message::Ack(ACK),
         ),
         case(
             "refused",
@@ -214,6 +222,11 @@ fn takeover_messages() -> Vec<Case> {
         case("fetch", "a candidate asks for what follows 41", Message::Fetch { after: LogIndex(41) }),
         case("fetched", "an entry of the best log", Message::Fetched(Fetched { prev: entry_id(6, 41), entries })),
         case("unfetchable", "what the candidate asks for has left the log", Message::Unfetchable),
+        case(
+            "diverged",
+            "a leader tells a replica that its state became wrong between 17 and 41",
+            Message::Diverged(Window { first: LogIndex(17), last: LogIndex(41) }),
+        ),
     ]
 }
 

@@ -134,6 +134,35 @@ pub enum Event {
         /// The last entry that it knew to be committed.
         commit: LogIndex,
     },
+    /// The state of a replica became wrong between two entries: it takes no part in quorums and reads.
+    ReplicaDiverged {
+        /// The group.
+        group: GroupId,
+        /// The run.
+        replica: ReplicaId,
+        /// From this entry on it may have been wrong.
+        first: LogIndex,
+        /// It was by then.
+        last: LogIndex,
+    },
+    /// A replica that had diverged has copied the state of its leader, and counts again.
+    ReplicaResynchronised {
+        /// The group.
+        group: GroupId,
+        /// The run.
+        replica: ReplicaId,
+        /// The entry at which it is whole.
+        at: LogIndex,
+    },
+    /// A replica that has diverged is not repaired by itself: its node refuses to serve the group.
+    ManualInterventionRequired {
+        /// The group.
+        group: GroupId,
+        /// The run.
+        replica: ReplicaId,
+        /// Why, in words.
+        why: String,
+    },
     /// A key of the core was stored.
     Stored {
         /// The key.
@@ -169,7 +198,14 @@ pub struct Steps {
 impl Event {
     /// Whether it is for a node to say that it happened, rather than for the core to decide.
     pub(super) fn is_report(&self) -> bool {
-        matches!(self, Self::TookOver { .. } | Self::Forgotten { .. })
+        matches!(
+            self,
+            Self::TookOver { .. }
+                | Self::Forgotten { .. }
+                | Self::ReplicaDiverged { .. }
+                | Self::ReplicaResynchronised { .. }
+                | Self::ManualInterventionRequired { .. }
+        )
     }
 }
 

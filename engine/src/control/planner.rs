@@ -11,7 +11,8 @@
 //! | yes, but not in time, or its leader is suspected | no | another member takes over |
 //! | of a loss that was accepted | | wait: what else is given up is for an operator to say |
 //!
-//! Whoever leads the fewest groups takes over. The new members are the active ones that are well, as they hold the log; other
+//! Whoever leads the fewest groups takes over, of those that do not say that they cannot lead it: one whose copy is wrong does
+//! ([`Engine::unled`](crate::engine::Engine::unled)), and is chosen only if there is nobody else. The new members are the active ones that are well, as they hold the log; other
 //! nodes that shall hold the group copy it as learners, and come in when they do. Only if fewer members are well than the
 //! write quorum needs, the runs that are well of those nodes are members at once. If even they are not enough, the members
 //! stay as they are, and nothing is written before some come back.
@@ -83,7 +84,8 @@ impl Planner {
         for record in state.groups() {
             let group = record.active().group;
             let asked = self.asked.remove(&group);
-            let view = View { state, record, is_well: &is_well };
+            let is_unable = |run: ReplicaId| detector.is_without_quorum(run, group);
+            let view = View { state, record, is_well: &is_well, is_unable: &is_unable };
             let is_stuck = record.pending().is_some_and(|change| {
                 self.is_late(record, change.config.epoch, now) || !change.config.leader_replica().is_some_and(is_well)
             });
@@ -97,10 +99,14 @@ impl Planner {
                     let asked = asked.filter(|(from, _)| leader == Some(*from));
                     asked.and_then(|(_, ask)| view.answer(ask)).or_else(|| view.leave(&load))
                 }
-                // A leader that was deposed for nothing may be the only one that is well: then it leads again.
-                Some(_) | None => view
-                    .take_over(|node| node != record.active().leader, &load)
-                    .or_else(|| view.take_over(|_| true, &load)),
+                // A leader that was deposed for nothing may be the only one that is well, or the only one that can lead: then it
+                // leads again.
+                pending => {
+                    let late = pending.map(|change| change.config.leader);
+                    view.take_over(|node| node != record.active().leader && Some(node) != late, &load)
+                        .or_else(|| view.take_over(|node| Some(node) != late, &load))
+                        .or_else(|| view.take_over(|_| true, &load))
+                }
             });
             if let Some(planned) = planned.filter(|planned| !view.is_pending(planned)) {
                 load.add(planned.leader);
@@ -119,7 +125,8 @@ impl Planner {
     pub fn accept_loss(state: &State, detector: &Detector, group: GroupId, now: Instant) -> Result<Planned, NotLost> {
         let record = state.group(group).ok_or(NotLost::Unknown { group })?;
         let is_well = |run: ReplicaId| state.is_current(run) && !detector.is_suspected(run, now);
-        let view = View { state, record, is_well: &is_well };
+        let is_unable = |run: ReplicaId| detector.is_without_quorum(run, group);
+        let view = View { state, record, is_well: &is_well, is_unable: &is_unable };
         let active = record.active();
         let mut members = view.well();
         let need = seal_quorum(active.members.len(), active.write_quorum);
@@ -129,8 +136,7 @@ impl Planner {
         let load = Load::of(state);
         let others = view.others();
         let candidates = if members.is_empty() { &others } else { &members };
-        let leader =
-            candidates.iter().min_by_key(|member| (load.get(member.node), member.node)).map(|member| member.node);
+        let leader = candidates.iter().map(|member| member.node).min_by_key(|node| view.rank(*node, &load));
         if members.len() < view.write_quorum() {
             members.extend(&others);
         }
@@ -212,6 +218,8 @@ struct View<'a> {
     state: &'a State,
     record: &'a Record,
     is_well: &'a dyn Fn(ReplicaId) -> bool,
+    /// Whether a run says that it does not lead the group though it should, or cannot.
+    is_unable: &'a dyn Fn(ReplicaId) -> bool,
 }
 
 impl View<'_> {
@@ -278,11 +286,17 @@ impl View<'_> {
         }
     }
 
+    /// Returns a number that is the smaller the sooner a node shall lead.
+    fn rank(&self, node: NodeId, load: &Load) -> (bool, bool, usize, NodeId) {
+        let is_unable = self.state.current(node).is_some_and(self.is_unable);
+        (is_unable, !self.is_placed(node), load.get(node), node)
+    }
+
     /// Has an active member take over that is well and wanted: one that stays, and of those the one that leads the fewest
     /// groups.
     fn take_over(&self, is_wanted: impl Fn(NodeId) -> bool, load: &Load) -> Option<Planned> {
-        let candidates = self.well().into_iter().map(|member| member.node).filter(|node| is_wanted(*node));
-        let leader = candidates.min_by_key(|node| (!self.is_placed(*node), load.get(*node), *node))?;
+        let candidates = self.well().into_iter().filter(|member| is_wanted(member.node));
+        let leader = candidates.map(|member| member.node).min_by_key(|node| self.rank(*node, load))?;
         Some(self.planned(ChangeKind::Takeover, leader, self.members(leader)))
     }
 
@@ -609,6 +623,45 @@ mod tests {
         stage.planner.note(stage.run(2), G, Ask::HandOver { epoch: Epoch(2), to: NodeId(1) });
         let planned = stage.pass(1, &[3]).expect("another takeover");
         assert_eq!((planned.kind, planned.leader), (ChangeKind::Takeover, NodeId(3)));
+    }
+
+    #[test]
+    fn who_says_that_it_cannot_lead_is_chosen_last() {
+        let mut stage = Stage::new();
+        stage.pass(1, &[1, 2, 3]);
+        let unable = |stage: &mut Stage, node| {
+            let (turns, without_quorum, silent) = (Vec::new(), vec![G], Vec::new());
+            let heartbeat =
+                crate::control::detector::Heartbeat { from: stage.run(node), turns, without_quorum, silent };
+            stage.detector.hear(&heartbeat, stage.now);
+        };
+        unable(&mut stage, 2);
+        assert_eq!(stage.planner.plan(&stage.state, &stage.detector, stage.now), [], "it does not lead");
+        unable(&mut stage, 1);
+        let plan = stage.planner.plan(&stage.state, &stage.detector, stage.now);
+        assert_eq!(plan.iter().map(|planned| planned.leader).collect::<Vec<_>>(), [NodeId(3)]);
+    }
+
+    #[test]
+    fn where_the_only_other_one_does_not_take_over_the_leader_does_again() {
+        let mut stage = Stage::new();
+        stage.pass(1, &[1, 2, 3]);
+        stage.pass(151, &[2, 3]);
+        assert_eq!(stage.state.group(G).and_then(Record::pending).map(|change| change.config.leader), Some(NodeId(2)));
+        // Node 3 falls silent, and node 1 is heard again: it was deposed meanwhile.
+        for _ in 0..10 {
+            stage.now = Instant(stage.now.0 + 100 * 1_000_000);
+            for (node, without_quorum) in [(1, vec![G]), (2, Vec::new())] {
+                let from = stage.run(node);
+                let heartbeat =
+                    crate::control::detector::Heartbeat { from, turns: vec![], without_quorum, silent: vec![] };
+                stage.detector.hear(&heartbeat, stage.now);
+            }
+            let plan = stage.planner.plan(&stage.state, &stage.detector, stage.now);
+            stage.state.apply(&Command::Change(plan));
+        }
+        let pending = stage.state.group(G).and_then(Record::pending).expect("a takeover");
+        assert_eq!((pending.kind, pending.config.leader), (ChangeKind::Takeover, NodeId(1)));
     }
 
     #[test]

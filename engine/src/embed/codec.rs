@@ -11,6 +11,7 @@
 use super::link::{Full, Outlet};
 use crate::ids::{EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId};
 use crate::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Envelope, Message, Mismatch, Refused, StreamId};
+use crate::replication::comparison::{Note, Window};
 use crate::time::{Instant, LogTime};
 
 const APPEND: u32 = 1;
@@ -19,6 +20,7 @@ const REFUSED: u32 = 3;
 const MISMATCH: u32 = 4;
 const CHUNK: u32 = 5;
 const CHUNK_ACK: u32 = 6;
+const DIVERGED: u32 = 7;
 
 /// What a chunk acknowledgement says.
 const RECEIVED: u64 = 0;
@@ -35,8 +37,9 @@ pub(super) fn push(outlet: &mut Outlet, group: GroupId, epoch: Epoch, message: &
             let words = [first(APPEND), epoch.0, stream.0, prev.epoch.0, prev.index.0, commit.0, sent.0];
             outlet.push(&[&bytes_of::<7, 56>(words), entries])
         }
-        Message::Ack(Ack { stream, matched, sent }) => {
-            outlet.push(&[&bytes_of::<5, 40>([first(ACK), epoch.0, stream.0, matched.0, sent.0])])
+        Message::Ack(Ack { stream, matched, sent, state }) => {
+            let words = [first(ACK), epoch.0, stream.0, matched.0, sent.0, state.applied.0, state.digest];
+            outlet.push(&[&bytes_of::<7, 56>(words)])
         }
         Message::Refused(Refused { promise, leader }) => {
             // Nodes count from 1: 0 stands for none.
@@ -62,6 +65,9 @@ pub(super) fn push(outlet: &mut Outlet, group: GroupId, epoch: Epoch, message: &
             };
             outlet.push(&[&bytes_of::<5, 40>([first(CHUNK_ACK), epoch.0, stream.0, kind, number])])
         }
+        Message::Diverged(Window { first: from, last }) => {
+            outlet.push(&[&bytes_of::<4, 32>([first(DIVERGED), epoch.0, from.0, last.0])])
+        }
         Message::Seal | Message::Sealed(_) | Message::Fetch { .. } | Message::Fetched(_) | Message::Unfetchable => {
             unreachable!("replicas of one process have one leader as long as it lives")
         }
@@ -86,6 +92,7 @@ pub(super) fn read(record: &[u8], from: ReplicaId) -> Option<Envelope<'_>> {
             stream: StreamId(words.next()?),
             matched: LogIndex(words.next()?),
             sent: Instant(words.next()?),
+            state: Note { applied: LogIndex(words.next()?), digest: words.next()? },
         }),
         REFUSED => {
             let promise = Epoch(words.next()?);
@@ -112,6 +119,7 @@ pub(super) fn read(record: &[u8], from: ReplicaId) -> Option<Envelope<'_>> {
             };
             Message::ChunkAck(ChunkAck { stream, progress })
         }
+        DIVERGED => Message::Diverged(Window { first: LogIndex(words.next()?), last: LogIndex(words.next()?) }),
         _ => return None,
     };
     Some(Envelope { from, group: GroupId(group), epoch, message })
@@ -176,7 +184,13 @@ mod tests {
         let messages = [
             Message::Append(append),
             Message::Append(Append { entries: &[], ..append }),
-            Message::Ack(Ack { stream, matched: LogIndex(5), sent }),
+            Message::Ack(Ack {
+                stream,
+                matched: LogIndex(5),
+                sent,
+                state: Note { applied: LogIndex(4), digest: u64::MAX },
+            }),
+            Message::Diverged(Window { first: LogIndex(3), last: LogIndex(4) }),
             Message::Refused(Refused { promise: Epoch(4), leader: Some(from) }),
             Message::Refused(Refused { promise: Epoch(4), leader: None }),
             Message::Mismatch(Mismatch { stream, hint: LogIndex(2) }),

@@ -73,6 +73,8 @@ struct Answer {
     commit: LogIndex,
     /// When the read leases that it has granted have run out.
     granted_until: Instant,
+    /// Whether what it is asked for can be had from it. If its state is wrong, what has left its log cannot.
+    is_usable: bool,
 }
 
 impl Candidate {
@@ -87,14 +89,14 @@ impl Candidate {
         if let Seals::Left { runs, .. } = &self.seals {
             let is_sealed = |run: &ReplicaId| answers.iter().any(|answer| answer.from == *run);
             let best = answers.first().filter(|_| runs.iter().all(is_sealed));
-            return best.copied().filter(|best| is_reachable(best.from));
+            return best.copied().filter(|best| best.is_usable && is_reachable(best.from));
         }
         let (members, write_quorum) = (self.target.members.len(), self.target.write_quorum);
         let need = if planted::is(rule::SEAL_QUORUM) { write_quorum } else { seal_quorum(members, write_quorum) };
         let leader = self.target.leader_replica();
         let sets = (0..answers.len()).map(|start| &answers[start..]);
         let enough = sets.take_while(|set| set.len() >= need || set.iter().any(|answer| Some(answer.from) == leader));
-        enough.map(|set| set[0]).find(|best| is_reachable(best.from))
+        enough.map(|set| set[0]).find(|best| best.is_usable && is_reachable(best.from))
     }
 
     fn granted_until(&self) -> Instant {
@@ -174,6 +176,7 @@ impl Group {
                 tail: self.replica.log.last_id(),
                 commit: self.replica.commit,
                 granted_until: self.granted_until,
+                is_usable: true,
             });
         }
         self.role = Role::Candidate(Box::new(candidate));
@@ -196,7 +199,7 @@ impl Group {
         if !is_known && candidate.counts(from) {
             let Sealed { tail, commit, grant_left } = sealed;
             let granted_until = now.saturating_add(grant_left);
-            candidate.answers.push(Answer { from, tail, commit, granted_until });
+            candidate.answers.push(Answer { from, tail, commit, granted_until, is_usable: true });
         } else if !candidate.wants_room {
             return Ok(());
         }
@@ -246,6 +249,27 @@ impl Group {
             let ask = Ask::HandOver { epoch: candidate.config.epoch, to: from.node };
             shared.outputs.ask(self.config.group, ask);
         }
+    }
+
+    /// The best log cannot be fetched, and its holder cannot take over: its state is wrong. It is left out with its answer, as
+    /// one that has died.
+    ///
+    /// # Errors
+    /// The log has no room for what follows.
+    pub(super) fn handle_unusable(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        from: ReplicaId,
+        epoch: Epoch,
+    ) -> Result<(), LogFull> {
+        let Role::Candidate(candidate) = &mut self.role else { return Ok(()) };
+        if candidate.fetching.is_none_or(|(holder, _)| holder != from) || epoch != self.promise {
+            return Ok(());
+        }
+        candidate.answers.iter_mut().filter(|answer| answer.from == from).for_each(|answer| answer.is_usable = false);
+        candidate.fetching = None;
+        self.advance_takeover(shared, now)
     }
 
     /// Asks again what was not answered.
@@ -374,6 +398,9 @@ impl Group {
         }
         let (group, log) = (self.config.group, &self.replica.log);
         let Some(stamp) = log.epoch_at(&shared.pool, after) else {
+            if self.diverged.is_some() {
+                return self.answer_diverged(shared, from);
+            }
             return shared.outputs.small(from, group, epoch, SmallMessage::Unfetchable);
         };
         let prev = EntryId { epoch: stamp, index: after };
@@ -411,6 +438,7 @@ mod tests {
             tail: EntryId { epoch: Epoch(epoch), index: LogIndex(index) },
             commit: LogIndex(0),
             granted_until: Instant(0),
+            is_usable: true,
         });
         let config = GroupConfig { epoch: Epoch(9), leader: NodeId(2), ..target.clone() };
         let (seals, answers) = (Seals::Quorum, answers.collect());
@@ -446,6 +474,16 @@ mod tests {
         assert_eq!(best(&left(&[2, 3], &[(2, 1, 9), (3, 2, 5)]), &[3]), None);
         assert_eq!(best(&left(&[], &[(4, 0, 0)]), &[]), Some(4), "what the candidate itself has");
         assert_eq!(left(&[], &[]).granted_until(), Instant(7));
+    }
+
+    #[test]
+    fn who_can_neither_give_its_log_nor_lead_is_left_out_with_its_answer() {
+        let mut three = candidate(3, 2, &[(1, 1, 9), (2, 1, 9), (3, 1, 7)]);
+        three.answers[0].is_usable = false;
+        assert_eq!(best(&three, &[]), Some(2), "2 and 3 are enough without it");
+        let mut two = candidate(3, 2, &[(1, 1, 9), (3, 1, 7)]);
+        two.answers[0].is_usable = false;
+        assert_eq!(best(&two, &[]), None, "3 alone may lack what is committed");
     }
 
     #[test]

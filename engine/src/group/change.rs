@@ -122,7 +122,9 @@ impl Leading<'_> {
         for peer in &self.leader.peers {
             let Progress::Replicate { .. } = peer.progress else { continue };
             let is_learner = |replica: &ReplicaId| self.leader.learners.contains(replica);
-            let Some(learner) = peer.replica().filter(is_learner) else { continue };
+            // One whose state is wrong, or that has copied one that may be, is not to be counted.
+            let is_right = !peer.compared.is_wrong && self.leader.stuck().is_none();
+            let Some(learner) = peer.replica().filter(|run| is_learner(run) && is_right) else { continue };
             let behind = self.replica.log.bytes_after(&shared.pool, peer.matched);
             if behind <= shared.settings.window_bytes {
                 shared.outputs.ask(group, Ask::Promote { epoch, learner });
@@ -243,7 +245,7 @@ impl Leading<'_> {
     }
 
     /// Has peers as the configurations at work say, and their runs counted as they say.
-    pub(super) fn set_peers(&mut self, shared: &Shared, now: Instant, news: &News) {
+    pub(super) fn set_peers(&mut self, shared: &mut Shared, now: Instant, news: &News) {
         let last = self.replica.log.last();
         self.leader.set_peers(self.config, &news.learners, shared, last, now);
         for peer in &mut self.leader.peers {
@@ -256,5 +258,6 @@ impl Leading<'_> {
                 peer.begin_next(next);
             }
         }
+        self.judge_again(shared);
     }
 }

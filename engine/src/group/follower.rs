@@ -20,6 +20,7 @@ use crate::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Envelope, Mess
 use crate::output::{Event, SmallMessage};
 use crate::planted::{self, rule};
 use crate::replica::{Extended, Replica};
+use crate::replication::comparison::Notes;
 use crate::sync::pool::Pool;
 use crate::time::Instant;
 
@@ -33,8 +34,21 @@ pub(super) struct Follower {
     /// End of the prefix known to be equal to that leader's log.
     matched: LogIndex,
     /// What is to be acknowledged at the end of the turn.
-    ack: Option<(ReplicaId, Epoch, Ack)>,
+    ack: Option<OwedAck>,
     install: Install,
+}
+
+/// An acknowledgement that is not sent yet.
+#[derive(Clone, Copy, Debug, Hash)]
+struct OwedAck {
+    to: ReplicaId,
+    epoch: Epoch,
+    stream: StreamId,
+    matched: LogIndex,
+    sent: Instant,
+    /// Whether entries came: somebody may wait for them to be held. If not, it is sent when what was committed is applied, so
+    /// that it tells the state at the last entry.
+    is_urgent: bool,
 }
 
 /// Snapshots.
@@ -94,15 +108,23 @@ impl Follower {
     }
 
     pub(super) fn on_peer_lost(&mut self, peer: ReplicaId) {
-        if self.ack.is_some_and(|(to, _, _)| to == peer) {
+        if self.ack.is_some_and(|ack| ack.to == peer) {
             self.ack = None;
         }
     }
 
-    pub(super) fn flush_ack(&mut self, shared: &mut Shared, group: GroupId) {
-        if let Some((to, epoch, ack)) = self.ack.take() {
+    /// Sends what is owed: only what is urgent, or all of it.
+    pub(super) fn flush_ack(&mut self, shared: &mut Shared, group: GroupId, replica: &Replica, is_all: bool) {
+        if let Some(owed) = self.ack.take_if(|ack| ack.is_urgent || is_all) {
+            let OwedAck { to, epoch, stream, matched, sent, .. } = owed;
+            let ack = Ack { stream, matched, sent, state: replica.state_to_tell() };
             shared.outputs.small(to, group, epoch, SmallMessage::Ack(ack));
         }
+    }
+
+    /// Nothing is acknowledged of what was received.
+    pub(super) fn owe_nothing(&mut self) {
+        self.ack = None;
     }
 
     /// Whether `from` may lead this replica; if it is a new run of the leader, and nothing binds to the old one, it may.
@@ -170,7 +192,8 @@ impl Group {
             | Message::Sealed(_)
             | Message::Fetch { .. }
             | Message::Fetched(_)
-            | Message::Unfetchable => Ok(()),
+            | Message::Unfetchable
+            | Message::Diverged(_) => Ok(()),
         }
     }
 
@@ -187,11 +210,18 @@ impl Group {
             shared.outputs.small(from, self.config.group, self.promise, mismatch);
             return Ok(());
         }
-        let Role::Follower(follower) = &mut self.role else { return Ok(()) };
+        let Role::Follower(follower) = &self.role else { return Ok(()) };
         let stream = match &follower.install {
             Install::Finished(stream) if *stream == append.stream => StreamId::LIVE,
             Install::None | Install::Finished(_) | Install::UnderWay(_) => append.stream,
         };
+        if self.diverged.is_some() && stream == StreamId::LIVE {
+            if self.stuck().is_none() {
+                self.answer_diverged(shared, from);
+            }
+            return Ok(());
+        }
+        let Role::Follower(follower) = &mut self.role else { return Ok(()) };
         let replica = match &mut follower.install {
             _ if stream == StreamId::LIVE => &mut self.replica,
             Install::UnderWay(copy) if copy.stream == stream => &mut copy.replica,
@@ -225,7 +255,10 @@ impl Group {
                 }
                 let matched = if planted::is(rule::ACK_WHAT_MATCHES) { replica.log.last() } else { matched };
                 // One acknowledgement for all appends of a turn: they come in order, so the last one says it all.
-                follower.ack = Some((from, epoch, Ack { stream, matched, sent: append.sent }));
+                let before = follower.ack.filter(|ack| (ack.to, ack.epoch, ack.stream) == (from, epoch, stream));
+                let is_urgent = !append.entries.is_empty() || before.is_some_and(|ack| ack.is_urgent);
+                let sent = append.sent;
+                follower.ack = Some(OwedAck { to: from, epoch, stream, matched, sent, is_urgent });
             }
             Extended::Mismatch(hint) => {
                 let mismatch = SmallMessage::Mismatch(Mismatch { stream, hint });
@@ -258,6 +291,7 @@ impl Group {
         let mut old = core::mem::replace(&mut self.replica, Replica::new(owner, self.config.slots));
         shared.used_bytes = shared.used_bytes.saturating_sub(old.kv.used_bytes());
         old.log.clear(&mut shared.pool);
+        self.scrubbed = [LogIndex(0); 2];
         shared.outputs.notify(Event::Forgotten { group: self.config.group, commit: old.commit });
         if let Role::Follower(follower) = &mut self.role {
             follower.drop_install(shared);
@@ -299,6 +333,11 @@ impl Group {
             return ChunkProgress::Broken;
         }
         copy.next_sequence += 1;
+        if chunk.is_last {
+            // What was noted before was not the state of all keys.
+            replica.notes = Notes::default();
+            replica.notes.note(replica.applied.index, replica.kv.digest());
+        }
         if chunk.is_last { self.finish_install(shared) } else { ChunkProgress::Received { sequence: chunk.sequence } }
     }
 
@@ -312,12 +351,27 @@ impl Group {
         if holds_end && self.replica.log.last() > end.index {
             // The log has everything that the snapshot stands for. What follows may have been acknowledged to an earlier
             // leader, and be needed by a later one.
-            shared.used_bytes = shared.used_bytes.saturating_sub(copy.replica.kv.used_bytes());
-            copy.replica.log.clear(&mut shared.pool);
-            self.replica.advance_commit(copy.replica.commit);
-            follower.install = Install::Finished(copy.stream);
+            let Copy { stream, replica: mut rest, .. } = *copy;
+            if self.diverged.is_some() && rest.applied.index >= self.replica.log.base().index {
+                rest = self.replica.take_state(rest);
+                self.on_repaired(shared);
+            } else {
+                self.replica.advance_commit(rest.commit);
+            }
+            shared.used_bytes = shared.used_bytes.saturating_sub(rest.kv.used_bytes());
+            rest.log.clear(&mut shared.pool);
+            let follower = self.follower_mut();
+            follower.install = Install::Finished(stream);
             follower.matched = follower.matched.max(end.index);
             return ChunkProgress::Installed { matched: follower.matched };
+        }
+        // A leader whose epoch is not active yet may know less to be committed than this replica does, and learns no more before
+        // that acknowledges.
+        let commit = self.replica.commit;
+        let stamp = self.replica.log.epoch_at(&shared.pool, commit);
+        if stamp.is_some() && copy.replica.log.epoch_at(&shared.pool, commit) == stamp {
+            copy.replica.advance_commit(commit);
+            shared.apply_committed(&mut copy.replica);
         }
         // One that overtaken messages belong to may end before what this replica has committed, or acknowledged since.
         let takes_back = copy.replica.commit < self.replica.commit && later_gen.is_none();
@@ -333,7 +387,9 @@ impl Group {
         follower.matched = self.replica.log.last();
         follower.ack = None;
         self.loss_gen = later_gen.unwrap_or(self.loss_gen);
-        ChunkProgress::Installed { matched: follower.matched }
+        let matched = follower.matched;
+        self.on_repaired(shared);
+        ChunkProgress::Installed { matched }
     }
 
     fn follower_mut(&mut self) -> &mut Follower {

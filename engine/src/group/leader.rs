@@ -22,7 +22,7 @@ use crate::machine::answer::AnswerSink;
 use crate::machine::command::{Command, Op};
 use crate::machine::snapshot::SnapshotCursor;
 use crate::message::{Ack, ChunkAck, ChunkProgress, Envelope, Message, Mismatch, Refused, StreamId};
-use crate::output::{Ended, Event, Refusal};
+use crate::output::{Ended, Event, Refusal, Stuck};
 use crate::planted::{self, rule};
 use crate::replica::{Replica, apply};
 use crate::replication::founding::{Founding, Verdict, view_quorum};
@@ -34,6 +34,7 @@ use crate::waiting::{WaitingList, earlier};
 
 use super::admission::RETRY_AFTER;
 use super::change::LiveChange;
+use super::divergence::{Dispute, OwnFault};
 use super::hearing::Hearing;
 use super::{Leading, Shared};
 
@@ -73,6 +74,10 @@ pub(super) struct Leader {
     notice_due: Option<Instant>,
     /// Whether the read lease is to be renewed at the end of the turn.
     pub(super) wants_lease: bool,
+    /// How the states of the members compare.
+    pub(super) dispute: Dispute,
+    /// What it has found out about its own state, until it steps down for it.
+    pub(super) own_fault: Option<OwnFault>,
     /// Whether reads that could be answered were left for the next turn, which is to come at once.
     has_ready_reads: bool,
 }
@@ -147,6 +152,8 @@ impl Leader {
             expire_from: Instant(0),
             notice_due: None,
             wants_lease: false,
+            dispute: Dispute::None,
+            own_fault: None,
             has_ready_reads: false,
         }
     }
@@ -251,8 +258,16 @@ impl Leader {
         since.max(self.lease_end(config, settings, now)).saturating_add(settings.read_lease) < now
     }
 
+    /// Returns why it serves nothing, although it leads.
+    pub(super) fn stuck(&self) -> Option<Stuck> {
+        matches!(self.dispute, Dispute::Undecided).then_some(Stuck::Undecided)
+    }
+
     /// Whether reads may be answered under a lease.
     pub(super) fn may_read(&self, commit: LogIndex) -> bool {
+        if self.stuck().is_some() || self.own_fault.is_some() {
+            return false;
+        }
         match self.status {
             Status::Serving { view } => commit >= view || planted::is(3),
             Status::Adopted { .. } => planted::is(3),
@@ -325,6 +340,8 @@ impl Leading<'_> {
         let last = self.replica.log.last();
         let Some(peer) = self.leader.peers.iter_mut().find(|peer| peer.node == replica.node) else { return };
         peer.on_connected(replica.incarnation, last, now);
+        self.judge_again(shared);
+        let Some(peer) = self.leader.peers.iter_mut().find(|peer| peer.node == replica.node) else { return };
         match &mut self.leader.status {
             Status::Founding(founding) => return founding.forget(replica.node),
             Status::Proposing { founding, view } => {
@@ -363,6 +380,8 @@ impl Leading<'_> {
             Message::Mismatch(mismatch) => self.handle_mismatch(shared, now, position, mismatch),
             Message::ChunkAck(ack) => self.handle_chunk_ack(shared, now, position, tally, ack),
             Message::Refused(refused) => self.handle_refused(shared, now, position, refused),
+            Message::Diverged(_) if tally == Tally::Before => {}
+            Message::Diverged(_) => self.handle_peer_diverged(shared, now, position),
             Message::Append(_)
             | Message::Chunk(_)
             | Message::Seal
@@ -387,6 +406,10 @@ impl Leading<'_> {
             peer.heard = now;
             return peer.shrink_window(ack.matched);
         }
+        if !self.compare(shared, position, &ack) {
+            return;
+        }
+        let peer = &mut self.leader.peers[position];
         let sent = if planted::is(2) { now } else { ack.sent };
         peer.on_ack(tally, ack.matched, sent, now);
         if let (Status::Founding(founding), Some(replica)) = (&mut self.leader.status, peer.replica()) {
@@ -461,6 +484,8 @@ impl Leading<'_> {
                     Tally::Current | Tally::Next => peer.progress = Progress::Replicate { next },
                     Tally::Before => peer.begin_probe(last.next(), now),
                 }
+                // Whatever its state was before, it is this one now.
+                peer.compared.forget();
                 // Not an answer to an append: it echoes nothing.
                 peer.on_ack(tally, matched, Instant(0), now);
                 let to = peer.replica().expect("it has just answered");

@@ -5,12 +5,14 @@
 //! The replication protocol, section 1.5; snapshots: the design, section 4.
 
 use crate::ids::{EntryId, LogIndex, ReplicaId};
+use crate::machine::snapshot::Damaged;
 use crate::message::StreamId;
 use crate::output::{AppendFrame, ChunkHead};
 use crate::planted;
 use crate::replication::progress::Progress;
 use crate::time::Instant;
 
+use super::divergence::OwnFault;
 use super::{Leading, Shared};
 
 impl Leading<'_> {
@@ -124,6 +126,10 @@ impl Leading<'_> {
     /// Sends entries, and once all are out, the next chunks.
     fn send_snapshot(&mut self, shared: &mut Shared, now: Instant, position: usize, peer: usize, to: ReplicaId) {
         let Progress::Snapshot(send) = &self.leader.peers[peer].progress else { return };
+        if self.leader.stuck().is_some() {
+            // Whoever copied a state that may be wrong would agree with it.
+            return;
+        }
         let (stream, next, sent) = (send.stream, send.next, send.sent);
         // The first chunk starts the log at the other end: entries can only follow it.
         if sent > 0 {
@@ -146,13 +152,16 @@ impl Leading<'_> {
             return;
         }
         let kv = &self.replica.kv;
-        shared.outputs.chunk(to, position, message_epoch, |out| {
-            let is_last = send.cursor.take(kv, chunk_bytes, out);
+        let chunk = shared.outputs.chunk(to, position, message_epoch, |out| {
+            let is_last = send.cursor.take(kv, chunk_bytes, out)?;
             let sequence = send.sent;
             send.sent += 1;
             send.is_complete = is_last;
             let at = applied.max(if planted::is(15) { send.base } else { applied });
-            ChunkHead { stream, sequence, is_last, base: send.base, at, time }
+            Ok(ChunkHead { stream, sequence, is_last, base: send.base, at, time })
         });
+        if let Err(Damaged) = chunk {
+            self.leader.own_fault = Some(OwnFault::Damaged);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a group looks like from outside, for `status`, `INFO` and tests.
 
 use crate::ids::{Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId};
+use crate::output::Stuck;
 use crate::replication::founding::Verdict;
 use crate::replication::progress::Progress;
 use crate::slots::SlotRange;
@@ -68,6 +69,11 @@ pub enum GroupState {
     },
     /// This node follows, and is installing a snapshot.
     Installing,
+    /// The state of this replica is wrong, or may be: it takes no part in quorums and reads.
+    Diverged {
+        /// Why nobody repairs it; `None`: it copies that of its leader.
+        why: Option<Stuck>,
+    },
 }
 
 /// One member of a group.
@@ -123,6 +129,9 @@ impl Group {
     }
 
     fn state(&self) -> GroupState {
+        if self.diverged.is_some() || self.stuck().is_some() {
+            return GroupState::Diverged { why: self.stuck() };
+        }
         let leader = match &self.role {
             Role::Leader(leader) => leader,
             Role::Candidate(_) => return GroupState::TakingOver,

@@ -34,6 +34,11 @@ impl Fields {
         self.digest
     }
 
+    /// Returns the digest, computed from every byte.
+    pub(crate) fn compute_digest(&self) -> u64 {
+        self.iter().fold(0, |sum, (field, value)| sum.wrapping_add(digest_of_field(field, value)))
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.iter().map(|(field, value)| (field.as_bytes(), value.as_slice()))
     }

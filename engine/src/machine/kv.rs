@@ -2,11 +2,12 @@
 //!
 //! Every slot has its own sorted table. That is what lets a group be split, a snapshot be taken one slot at a time while
 //! writes go on, and a scan be resumed from a cursor that means the same on every replica. Each key adds one number to
-//! the digest of the state; the sum does not depend on the order of the keys, so it is kept up to date with every write.
+//! the digest of the state; the sum does not depend on the order of the keys, so it is kept up to date with every write, for
+//! each slot and for all of them together. `scrub` computes them anew, a few keys at a time.
 //!
 //! # Invariants
-//! I1. `digest` is the wrapping sum of `Item::digest` over all keys, and of what the names of their deadlines add;
-//! `key_count` and `used_bytes` likewise.
+//! I1. The digest of a slot is the wrapping sum of `Item::digest` over its keys, and of what the names of their deadlines
+//! add; `digest` is the wrapping sum over all slots; `key_count` and `used_bytes` are sums likewise.
 //! I2. A key is in `deadlines` iff its item has a deadline, with that deadline.
 //! I3. No key has an empty hash.
 //!
@@ -25,9 +26,11 @@ use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
 use super::answer::AnswerSink;
 use super::command::{Command, Flags, Op, items};
+use super::hash::{self, Fields};
 use super::key::Key;
+use super::scrub::ScrubCursor;
 use super::snapshot::Coverage;
-use super::{hash, strings};
+use super::strings;
 use crate::ids::Slot;
 use crate::slots::{SlotRange, slot_of};
 use crate::time::LogTime;
@@ -43,17 +46,28 @@ const DIGEST_SECRETS: RapidSecrets = RapidSecrets::seed_cpp(0x5175_6f72_6174_653
 /// Deadlines no further apart are the same: half of the unit they are named in.
 const SAME_DEADLINE_NS: u64 = 500_000;
 
+/// Deadlines of keys in their order, with their names; 0 for none.
+pub(super) type Deadlines = BTreeMap<(LogTime, Slot, Key), i64>;
+
 /// All keys of one group.
 #[derive(Debug)]
 pub struct Kv {
     slots: SlotRange,
-    tables: Vec<BTreeMap<Key, Item>>,
-    /// With their names; 0 for none.
-    deadlines: BTreeMap<(LogTime, Slot, Key), i64>,
+    tables: Vec<Table>,
+    deadlines: Deadlines,
     coverage: Coverage,
     digest: u64,
     key_count: usize,
     used_bytes: usize,
+    scrub: ScrubCursor,
+}
+
+/// The keys of one slot.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub(super) items: BTreeMap<Key, Item>,
+    /// What they add to the digest of the state.
+    pub(super) digest: u64,
 }
 
 /// What is kept under one key.
@@ -76,7 +90,7 @@ pub(crate) enum Value {
     /// A string that an increment made: the same thing as its decimal text.
     Integer(i64),
     /// Fields and values.
-    Hash(hash::Fields),
+    Hash(Fields),
 }
 
 impl Value {
@@ -96,6 +110,15 @@ impl Value {
     }
 }
 
+/// How a test damages a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// A byte flips, and nothing that is kept about it: what memory does that fails.
+    Byte,
+    /// A value is another one, and all that is kept about it fits: what a machine does that is not the same everywhere.
+    Value,
+}
+
 /// Where a command is applied: everything about the moment that is not in the command itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
@@ -109,12 +132,13 @@ impl Kv {
     pub fn new(slots: SlotRange) -> Self {
         Self {
             slots,
-            tables: (0..slots.len()).map(|_| BTreeMap::new()).collect(),
+            tables: (0..slots.len()).map(|_| Table::default()).collect(),
             deadlines: BTreeMap::new(),
             coverage: Coverage::All,
             digest: 0,
             key_count: 0,
             used_bytes: 0,
+            scrub: ScrubCursor::default(),
         }
     }
 
@@ -256,14 +280,23 @@ impl Kv {
         }
     }
 
-    /// Changes one byte of the state of `key` behind the log's back, so that a test can show that this is noticed.
-    /// Returns whether there was such a string.
-    pub fn corrupt(&mut self, key: &[u8]) -> bool {
+    /// Changes one byte of the string at `key` behind the log's back, so that a test can show that this is noticed. Returns
+    /// whether there was such a string.
+    pub fn corrupt(&mut self, key: &[u8], damage: Damage) -> bool {
         let Some(Item { value: Value::Text(text), .. }) = self.item_mut(key) else { return false };
         let Some(byte) = text.first_mut() else { return false };
         *byte ^= 1;
-        self.settle(key);
+        match damage {
+            Damage::Byte => {}
+            Damage::Value => self.settle(key),
+        }
         true
+    }
+
+    /// Whether each key is what it was written to be.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_sound(&self) -> bool {
+        self.tables.iter().flat_map(|table| &table.items).all(|(key, item)| item.is_sound(key.as_bytes()))
     }
 
     /// Recomputes what is kept incrementally and compares (I1, I2, I3).
@@ -273,7 +306,8 @@ impl Kv {
     pub fn check(&self) {
         let mut sums = (0_u64, 0_usize, 0_usize, 0_usize);
         for (slot, table) in self.slots_and_tables() {
-            for (key, item) in table {
+            let before = sums.0;
+            for (key, item) in &table.items {
                 assert_eq!(slot_of(key.as_bytes()), slot, "I1: {key:?} lies in the table of another slot");
                 let key_digest = rapidhash_v3_seeded(key.as_bytes(), &DIGEST_SECRETS);
                 assert_eq!((item.key_digest, item.digest), (key_digest, digest_of(item)), "I1: digest of {key:?}");
@@ -290,6 +324,7 @@ impl Kv {
                     assert!(fields.len() > 0, "I3: {key:?}");
                 }
             }
+            assert_eq!(sums.0.wrapping_sub(before), table.digest, "I1: digest of {slot:?}");
         }
         assert_eq!(sums, (self.digest, self.key_count, self.used_bytes, self.deadlines.len()), "I1, I2");
     }
@@ -309,10 +344,15 @@ impl Kv {
     }
 
     pub(crate) fn table(&self, slot: Slot) -> &BTreeMap<Key, Item> {
-        &self.tables[self.position(slot)]
+        &self.tables[self.position(slot)].items
     }
 
-    fn slots_and_tables(&self) -> impl Iterator<Item = (Slot, &BTreeMap<Key, Item>)> {
+    /// Returns the tables of all slots, in their order, and where the scrub is.
+    pub(super) fn scrubbed(&mut self) -> (&[Table], &mut ScrubCursor, &Deadlines) {
+        (&self.tables, &mut self.scrub, &self.deadlines)
+    }
+
+    fn slots_and_tables(&self) -> impl Iterator<Item = (Slot, &Table)> {
         (self.slots.first.0..).map(Slot).zip(&self.tables)
     }
 
@@ -322,13 +362,21 @@ impl Kv {
     }
 
     pub(crate) fn item(&self, key: &[u8]) -> Option<&Item> {
-        self.tables[self.position(slot_of(key))].get(key)
+        self.tables[self.position(slot_of(key))].items.get(key)
     }
 
     /// Returns the item of `key` to be changed; [`Kv::settle`] must follow.
     pub(crate) fn item_mut(&mut self, key: &[u8]) -> Option<&mut Item> {
         let position = self.position(slot_of(key));
-        self.tables[position].get_mut(key)
+        self.tables[position].items.get_mut(key)
+    }
+
+    /// Notes that what a key adds to the digest is another number by `change`, wrapping.
+    fn add_to_digest(&mut self, position: usize, key: &[u8], change: u64) {
+        self.digest = self.digest.wrapping_add(change);
+        let table = &mut self.tables[position];
+        table.digest = table.digest.wrapping_add(change);
+        self.scrub.on_change(position, key, change);
     }
 
     /// Whether a write to `key` is to be applied: not while a snapshot is being installed that has not reached it.
@@ -351,7 +399,7 @@ impl Kv {
             return;
         }
         let position = self.position(slot);
-        if let Some(item) = self.tables[position].get_mut(key) {
+        if let Some(item) = self.tables[position].items.get_mut(key) {
             if let Value::Text(old) = &mut item.value {
                 old.clear();
                 old.extend_from_slice(text);
@@ -360,9 +408,10 @@ impl Kv {
             }
             let before = core::mem::replace(&mut item.deadline, deadline);
             let (digest, bytes) = (digest_of(item), KEY_OVERHEAD_BYTES + key.len() + item.value.len_bytes());
-            self.digest = self.digest.wrapping_sub(item.digest).wrapping_add(digest);
+            let change = digest.wrapping_sub(item.digest);
             self.used_bytes = self.used_bytes - item.bytes + bytes;
             (item.digest, item.bytes) = (digest, bytes);
+            self.add_to_digest(position, key, change);
             if before != deadline {
                 self.move_deadline(slot, key, before, deadline);
             }
@@ -382,11 +431,11 @@ impl Kv {
         let mut item = Item { value, deadline, digest: 0, key_digest, bytes: 0 };
         item.digest = digest_of(&item);
         item.bytes = KEY_OVERHEAD_BYTES + key.len() + item.value.len_bytes();
-        self.digest = self.digest.wrapping_add(item.digest);
+        self.add_to_digest(position, key, item.digest);
         self.used_bytes += item.bytes;
         self.key_count += 1;
         self.move_deadline(slot, key, None, deadline);
-        let before = self.tables[position].insert(Key::new(key), item);
+        let before = self.tables[position].items.insert(Key::new(key), item);
         assert!(before.is_none(), "I1: {} was there already", key.escape_ascii());
     }
 
@@ -394,8 +443,8 @@ impl Kv {
     pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Value> {
         let slot = slot_of(key);
         let position = self.position(slot);
-        let item = self.tables[position].remove(key)?;
-        self.digest = self.digest.wrapping_sub(item.digest);
+        let item = self.tables[position].items.remove(key)?;
+        self.add_to_digest(position, key, item.digest.wrapping_neg());
         self.used_bytes -= item.bytes;
         self.key_count -= 1;
         self.move_deadline(slot, key, item.deadline, None);
@@ -405,11 +454,12 @@ impl Kv {
     /// Brings digest and tallies up to date after the value of `key` was changed in place.
     pub(crate) fn settle(&mut self, key: &[u8]) {
         let position = self.position(slot_of(key));
-        let Some(item) = self.tables[position].get_mut(key) else { return };
+        let Some(item) = self.tables[position].items.get_mut(key) else { return };
         let (digest, bytes) = (digest_of(item), KEY_OVERHEAD_BYTES + key.len() + item.value.len_bytes());
-        self.digest = self.digest.wrapping_sub(item.digest).wrapping_add(digest);
+        let change = digest.wrapping_sub(item.digest);
         self.used_bytes = self.used_bytes - item.bytes + bytes;
         (item.digest, item.bytes) = (digest, bytes);
+        self.add_to_digest(position, key, change);
     }
 
     /// Sets or clears the deadline of a key that is there.
@@ -427,7 +477,7 @@ impl Kv {
         }
         if let Some(before) = before {
             let name = self.deadlines.remove(&(before, slot, Key::new(key))).unwrap_or(0);
-            self.digest = self.digest.wrapping_sub(digest_of_name(key, name));
+            self.add_to_digest(self.position(slot), key, digest_of_name(key, name).wrapping_neg());
         }
         if let Some(after) = after {
             self.deadlines.insert((after, slot, Key::new(key)), 0);
@@ -439,7 +489,8 @@ impl Kv {
         let Some(deadline) = self.table(slot).get(key).and_then(|item| item.deadline) else { return };
         let kept = self.deadlines.get_mut(&(deadline, slot, Key::new(key))).expect("I2: it has a deadline");
         let before = core::mem::replace(kept, name);
-        self.digest = self.digest.wrapping_sub(digest_of_name(key, before)).wrapping_add(digest_of_name(key, name));
+        let change = digest_of_name(key, name).wrapping_sub(digest_of_name(key, before));
+        self.add_to_digest(self.position(slot), key, change);
     }
 
     /// Returns the name of a deadline of `key`; 0 if it has none.
@@ -456,9 +507,11 @@ impl Kv {
 
     fn flush(&mut self, answer: &mut AnswerSink<'_>) {
         for table in &mut self.tables {
-            table.clear();
+            table.items.clear();
+            table.digest = 0;
         }
         self.deadlines.clear();
+        self.scrub = ScrubCursor::default();
         (self.digest, self.key_count, self.used_bytes) = (0, 0, 0);
         answer.ok();
     }
@@ -565,7 +618,7 @@ impl Kv {
 
     fn keys(&self, answer: &mut AnswerSink<'_>) {
         answer.array(self.key_count);
-        self.tables.iter().flat_map(BTreeMap::keys).for_each(|key| answer.bulk(key.as_bytes()));
+        self.tables.iter().flat_map(|table| table.items.keys()).for_each(|key| answer.bulk(key.as_bytes()));
     }
 
     fn random_key(&self, number: i64, answer: &mut AnswerSink<'_>) {
@@ -573,11 +626,12 @@ impl Kv {
         let Some(position) = number.checked_rem(self.key_count) else { return answer.nil() };
         let mut skipped = 0;
         for table in &self.tables {
-            if position < skipped + table.len() {
-                let key = table.keys().nth(position - skipped).expect("the table has more keys than that");
+            let count = table.items.len();
+            if position < skipped + count {
+                let key = table.items.keys().nth(position - skipped).expect("the table has more keys than that");
                 return answer.bulk(key.as_bytes());
             }
-            skipped += table.len();
+            skipped += count;
         }
     }
 }
@@ -585,7 +639,8 @@ impl Kv {
 /// The digest stands for all keys, as it does between replicas.
 impl Hash for Kv {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { slots, tables: _, deadlines, coverage, digest, key_count, used_bytes } = self;
+        // Where the scrub is decides when damage is found, and nothing where there is none.
+        let Self { slots, tables: _, deadlines, coverage, digest, key_count, used_bytes, scrub: _ } = self;
         (slots, deadlines, coverage, digest, key_count, used_bytes).hash(state);
     }
 }
@@ -646,20 +701,41 @@ fn deadline_from(time: i64) -> LogTime {
     LogTime(u64::try_from(time).unwrap_or(0))
 }
 
+impl Item {
+    /// Returns what this key adds to the digest, computed from every byte of it rather than from what is kept.
+    pub(super) fn compute_digest(&self, key: &[u8]) -> u64 {
+        let key_digest = rapidhash_v3_seeded(key, &DIGEST_SECRETS);
+        digest_of_parts(key_digest, &self.value, Fields::compute_digest, self.deadline)
+    }
+
+    /// Whether what is kept of this key fits its bytes.
+    pub(super) fn is_sound(&self, key: &[u8]) -> bool {
+        self.compute_digest(key) == self.digest
+    }
+}
+
 /// Returns what one key adds to the digest: a hash of key, type, value and deadline. The integer form of a string
 /// counts as its text, so that it does not matter how a value came about.
 fn digest_of(item: &Item) -> u64 {
-    let content = match &item.value {
+    digest_of_parts(item.key_digest, &item.value, Fields::digest, item.deadline)
+}
+
+fn digest_of_parts(
+    key_digest: u64,
+    value: &Value,
+    digest_of_fields: impl Fn(&Fields) -> u64,
+    deadline: Option<LogTime>,
+) -> u64 {
+    let content = match value {
         Value::Text(text) => rapidhash_v3_seeded(text, &DIGEST_SECRETS),
         Value::Integer(number) => strings::with_decimal(*number, |text| rapidhash_v3_seeded(text, &DIGEST_SECRETS)),
-        Value::Hash(fields) => !fields.digest(),
+        Value::Hash(fields) => !digest_of_fields(fields),
     };
-    let deadline = item.deadline.map_or(0, |deadline| deadline.0);
-    mix(mix(item.key_digest, content), deadline)
+    mix(mix(key_digest, content), deadline.map_or(0, |deadline| deadline.0))
 }
 
 /// Returns what the name of a key's deadline adds to the digest of the group: nothing if there is none.
-fn digest_of_name(key: &[u8], name: i64) -> u64 {
+pub(super) fn digest_of_name(key: &[u8], name: i64) -> u64 {
     if name == 0 {
         return 0;
     }

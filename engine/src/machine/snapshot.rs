@@ -3,7 +3,8 @@
 //! The sender encodes the state of some keys right after it applied an entry; the receiver has by then applied the same
 //! entries, to the keys it already covers. What is not covered yet is skipped by `Kv::covers`, because the chunk that
 //! will bring it is taken later and has it inside. So nothing has to be kept for the receiver, and it converges at any
-//! rate of writes.
+//! rate of writes. What is sent is checked against its digest as it is encoded: a replica whose memory is damaged gives that
+//! to nobody.
 //!
 //! # Bounds
 //! A chunk ends behind the key that takes it over the wanted size, so it is at most that plus one item.
@@ -58,6 +59,11 @@ pub enum InstallError {
     OutOfOrder,
 }
 
+/// Memory is damaged: the bytes of a key do not have the digest that was kept of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a key does not have its digest any more")]
+pub struct Damaged;
+
 const TEXT: u8 = 1;
 const HASH: u8 = 2;
 
@@ -71,8 +77,11 @@ impl SnapshotCursor {
     /// Appends the keys behind the cursor to `out` until it has grown by `wanted_bytes`; returns whether these were the
     /// last ones. At least one key is taken, if there is one.
     ///
-    /// Cost: a look-up, and the copy of what is taken.
-    pub fn take(&mut self, kv: &Kv, wanted_bytes: usize, out: &mut Vec<u8>) -> bool {
+    /// Cost: a look-up, and the copy and the digest of what is taken.
+    ///
+    /// # Errors
+    /// A key is not what was written: see [`Damaged`].
+    pub fn take(&mut self, kv: &Kv, wanted_bytes: usize, out: &mut Vec<u8>) -> Result<bool, Damaged> {
         let start = out.len();
         let range = kv.slots();
         let first = self.after.as_ref().map_or(range.first, |(slot, _)| *slot);
@@ -86,6 +95,9 @@ impl SnapshotCursor {
             };
             let mut last = None;
             for (key, item) in rest {
+                if !item.is_sound(key.as_bytes()) {
+                    return Err(Damaged);
+                }
                 let name = item.deadline.map_or(0, |deadline| kv.deadline_name(slot, key.as_bytes(), deadline));
                 push_key(out, key.as_bytes(), item, name);
                 last = Some(key);
@@ -97,10 +109,10 @@ impl SnapshotCursor {
                 self.after = Some((slot, last.clone()));
             }
             if out.len() - start >= wanted_bytes {
-                return false;
+                return Ok(false);
             }
         }
-        true
+        Ok(true)
     }
 }
 

@@ -20,6 +20,7 @@ use crate::ids::{Incarnation, LogIndex, NodeId, ReplicaId};
 use crate::machine::snapshot::SnapshotCursor;
 use crate::message::StreamId;
 use crate::planted::{self, rule};
+use crate::replication::comparison::Compared;
 use crate::time::Instant;
 
 /// One other member of a group, as its leader sees it.
@@ -47,6 +48,8 @@ pub(crate) struct Peer {
     /// When it last answered, or was first owed an answer.
     pub(crate) heard: Instant,
     pub(crate) progress: Progress,
+    /// Its state, beside the leader's.
+    pub(crate) compared: Compared,
     window: VecDeque<(LogIndex, usize)>,
     window_bytes: usize,
 }
@@ -114,6 +117,7 @@ impl Peer {
             told_commit: LogIndex(0),
             heard: Instant(0),
             progress: Progress::Lost,
+            compared: Compared::default(),
             window: VecDeque::with_capacity(64),
             window_bytes: 0,
         }
@@ -141,6 +145,7 @@ impl Peer {
             self.matched = LogIndex(0);
         }
         self.present = Some(incarnation);
+        self.compared.begin(incarnation);
         self.begin_probe(last.next(), now);
     }
 

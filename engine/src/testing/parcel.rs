@@ -25,6 +25,7 @@ impl From<&Message<'_>> for OwnedMessage {
             Message::Sealed(sealed) => (Message::Sealed(sealed), &[]),
             Message::Fetch { after } => (Message::Fetch { after }, &[]),
             Message::Unfetchable => (Message::Unfetchable, &[]),
+            Message::Diverged(window) => (Message::Diverged(window), &[]),
         };
         Self { message, bytes: bytes.to_vec() }
     }
@@ -44,7 +45,8 @@ impl OwnedMessage {
             | Message::Seal
             | Message::Sealed(_)
             | Message::Fetch { .. }
-            | Message::Unfetchable) => message,
+            | Message::Unfetchable
+            | Message::Diverged(_)) => message,
         }
     }
 

@@ -40,6 +40,7 @@ use crate::config::Placement;
 use crate::control::detector::Heartbeat;
 use crate::control::record::{Ask, News};
 use crate::control::state::Birth;
+use crate::group::Level;
 use crate::ids::{GroupId, NodeId, ReplicaId};
 use crate::output::{Event as Notice, Outcome, Refusal, Token};
 use crate::slots::{SlotMap, slot_of};
@@ -88,14 +89,17 @@ pub fn sometimes(mode: Mode) -> Vec<&'static str> {
     SOMETIMES.iter().chain(with_core).chain(without).copied().collect()
 }
 
-const SOMETIMES_WITH_CORE: [&str; 8] = [
+const SOMETIMES_WITH_CORE: [&str; 11] = [
+    "a byte flipped",
     "a candidate asked for entries",
     "a candidate asked whoever has the log to take over",
     "a leader asked for a new epoch",
     "a leader asked to count a learner",
     "a leader was deposed",
     "a member was dropped",
+    "a replica copied the state of its leader",
     "a replica took over",
+    "a replica was found to be wrong",
     "the core had no answer",
 ];
 
@@ -154,6 +158,8 @@ struct Sim {
     next_incarnation: u64,
     /// Nodes that lost their memory: at most as many as every group can bear.
     amnesiacs: BTreeSet<NodeId>,
+    /// Where a byte has flipped last.
+    damaged: Option<(NodeId, GroupId)>,
     is_healed: bool,
     /// Until then no leader is deposed because it sends a snapshot.
     undisturbed_until: u64,
@@ -241,6 +247,7 @@ impl Sim {
             report: Report { trace: seed, ..Report::default() },
             next_incarnation: 1,
             amnesiacs: BTreeSet::new(),
+            damaged: None,
             is_healed: false,
             undisturbed_until: 0,
             errands_done: 0,
@@ -265,7 +272,7 @@ impl Sim {
         }
         if sim.core.is_some() {
             sim.schedule(0, Event::CoreLooks);
-            for fault in [Fault::Split, Fault::Depose, Fault::Change, Fault::Outage] {
+            for fault in [Fault::Split, Fault::Depose, Fault::Change, Fault::Outage, Fault::Flip] {
                 sim.schedule_fault(fault);
             }
         }
@@ -384,7 +391,14 @@ impl Sim {
             return;
         }
         self.moment += 1;
-        let request = self.clients[client].begin(self.moment);
+        // What may flip is written now and then, and never read.
+        let request = if self.plan.faults.flips.is_some() && self.rng.u8(..4) == 0 {
+            let group = GroupId(self.rng.u32(..self.plan.partitions));
+            let (key, text) = (self.group_key("flip", group), format!("{};", self.moment));
+            self.clients[client].ask(self.moment, key, Asked::Set(text.into_bytes()), Level::Commit)
+        } else {
+            self.clients[client].begin(self.moment)
+        };
         self.send_request(client, request);
     }
 
@@ -449,6 +463,13 @@ impl Sim {
 
     // ---- small things ----
 
+    /// Returns a key of a group whose name begins like this.
+    fn group_key(&self, name: &str, group: GroupId) -> String {
+        let slots = self.placement.slots();
+        let mut names = (0..).map(|number| format!("{name}{number}"));
+        names.find(|key| slots.group_of(slot_of(key.as_bytes())) == group).expect("some name lies in each group")
+    }
+
     fn schedule(&mut self, at: u64, event: Event) {
         self.sequence += 1;
         self.queue.push(Reverse(Scheduled { at, sequence: self.sequence, event }));
@@ -481,6 +502,7 @@ impl Sim {
             Refusal::OutOfMemory { .. } => self.note("a request found the memory full"),
             Refusal::NotLeader { .. }
             | Refusal::NotHere { .. }
+            | Refusal::Diverged { .. }
             | Refusal::KeyTooLong { .. }
             | Refusal::ValueTooLarge { .. }
             | Refusal::CommandTooLarge { .. } => {}
@@ -495,6 +517,9 @@ impl Sim {
             Notice::Deposed { .. } => self.note("a leader was deposed"),
             Notice::Forgotten { .. } => self.note("a replica gave up what was lost"),
             Notice::TakingOver { .. } => self.note("a replica took over"),
+            Notice::Diverged { .. } => self.note("a replica was found to be wrong"),
+            Notice::Resynchronised { .. } => self.note("a replica copied the state of its leader"),
+            Notice::ManualInterventionRequired { group, why } => panic!("{group} needs an operator: {why}"),
             Notice::Founded { .. } | Notice::Adopted { .. } | Notice::Serving { .. } | Notice::Unavailable { .. } => {}
             Notice::SnapshotStarted { group, .. } => self.disturb_snapshot(*group),
         }

@@ -9,6 +9,7 @@ use quorate_engine::machine::command::{Command, Flags, Op, push_item, resolve_ab
 use quorate_engine::machine::kv::{Kv, Moment};
 use quorate_engine::machine::snapshot::SnapshotCursor;
 use quorate_engine::message::{Ack, Append, Chunk, ChunkAck, ChunkProgress, Message, Mismatch, Refused, StreamId};
+use quorate_engine::replication::comparison::Note;
 use quorate_engine::slots::{SlotMap, SlotRange, slot_of};
 use quorate_engine::time::{Instant, LogTime};
 
@@ -70,7 +71,8 @@ pub(super) fn with_message(script: &mut Script<'_>, scene: &Scene, deliver: impl
         }
         4 => {
             let (matched, sent) = (LogIndex(script.near(scene.last.0)), Instant(script.near(scene.now.0)));
-            Message::Ack(Ack { stream, matched, sent })
+            let state = Note { applied: LogIndex(script.near(scene.last.0)), digest: u64::from(script.byte()) };
+            Message::Ack(Ack { stream, matched, sent, state })
         }
         5 => Message::Mismatch(Mismatch { stream, hint: LogIndex(script.near(scene.last.0)) }),
         6 => {
@@ -137,7 +139,7 @@ fn push_chunk(script: &mut Script<'_>, group: usize, out: &mut Vec<u8>) {
             kv.apply(moment, &command, &mut AnswerSink::discard());
         }
     }
-    SnapshotCursor::start().take(&kv, usize::MAX, out);
+    SnapshotCursor::start().take(&kv, usize::MAX, out).expect("nothing is damaged");
     let damage = script.byte();
     if damage < 32 && !out.is_empty() {
         let at = script.below(out.len());

@@ -51,6 +51,7 @@ pub enum KeyId {
     WindowBytes,
     ReadLease,
     Suspicion,
+    Repair,
     PeerId,
     PeerAddress,
     PeerCore,
@@ -481,6 +482,14 @@ pub const KEYS: &[Key] = &[
         Fallback::Text("150 ms"),
         "how long a node may be silent before others take over what it leads; every node says four times as often that it \
          lives; the same on every node",
+    ),
+    key(
+        KeyId::Repair,
+        ("replication", "repair"),
+        Kind::Flag,
+        Fallback::Text("true"),
+        "whether a replica whose state is wrong copies that of its leader; if not, this node does not serve the group until it \
+         is restarted",
     ),
     key(
         KeyId::PeerId,

@@ -119,6 +119,8 @@ pub struct ReplicationSettings {
     pub read_lease: Duration,
     /// How long a node may be silent before it is suspected.
     pub suspicion: Duration,
+    /// Whether a replica whose state is wrong copies that of its leader.
+    pub repair: bool,
 }
 
 /// Another node.
@@ -188,6 +190,7 @@ impl Settings {
                 window_bytes: size(config, KeyId::WindowBytes),
                 read_lease: span(config, KeyId::ReadLease),
                 suspicion: span(config, KeyId::Suspicion),
+                repair: flag(config, KeyId::Repair),
             },
             peers,
             core: core_nodes(config).into_iter().map(|id| NodeId(narrow(id))).collect(),

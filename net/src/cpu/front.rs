@@ -701,14 +701,47 @@ impl Front {
                     commit = commit.0,
                     "this replica has given up what it held: an operator has accepted that it is lost, and the leader has not got it"
                 );
-                if let Some(replica) = self.run {
-                    self.shared.exchange.report(Happened::Forgotten { group: *group, replica, commit: *commit });
-                }
+                let (group, commit) = (*group, *commit);
+                self.report(|replica| Happened::Forgotten { group, replica, commit });
+            }
+            Event::Diverged { group, window } => {
+                tracing::error!(
+                    cpu,
+                    group = group.0,
+                    first = window.first.0,
+                    last = window.last.0,
+                    "replica_diverged: the state of this replica became wrong between these entries; it takes no part in \
+                     quorums and reads until it has copied another one"
+                );
+                let (group, first, last) = (*group, window.first, window.last);
+                self.report(|replica| Happened::ReplicaDiverged { group, replica, first, last });
+            }
+            Event::Resynchronised { group, at } => {
+                tracing::warn!(
+                    cpu,
+                    group = group.0,
+                    at = at.0,
+                    "replica_resynchronised: the replica has copied the state of its leader, and counts again"
+                );
+                let (group, at) = (*group, *at);
+                self.report(|replica| Happened::ReplicaResynchronised { group, replica, at });
+            }
+            Event::ManualInterventionRequired { group, why } => {
+                tracing::error!(cpu, group = group.0, %why, "manual_intervention_required: this node does not serve the group");
+                let (group, why) = (*group, why.to_string());
+                self.report(|replica| Happened::ManualInterventionRequired { group, replica, why });
             }
             Event::Malformed { group, from, what } => {
                 tracing::warn!(cpu, group = group.0, node = from.node.0, what, "a node broke the protocol");
             }
             _ => tracing::info!(cpu, ?event, "event"),
+        }
+    }
+
+    /// Has the core record something that happened to a replica of this run.
+    fn report(&self, event: impl FnOnce(ReplicaId) -> Happened) {
+        if let Some(run) = self.run {
+            self.shared.exchange.report(event(run));
         }
     }
 

@@ -4,6 +4,7 @@ use quorate_engine::Level;
 use quorate_engine::ids::{GroupId, LogIndex};
 use quorate_engine::machine::answer::{Answer, AnswerSink};
 use quorate_engine::machine::command::{Command, Op};
+use quorate_engine::machine::kv::Damage;
 use quorate_engine::slots::slot_of;
 
 use crate::clock;
@@ -214,19 +215,22 @@ impl Cpu {
         Step::Handled
     }
 
-    /// `DEBUG CORRUPT key`: changes one byte on this replica behind the log's back, so that a check can be seen to fail.
-    /// Only with `security.debug_commands`; `None` if it is another command.
+    /// `DEBUG FLIP key`: one byte on this replica flips, as in memory that fails; `DEBUG CORRUPT key`: the value is another one,
+    /// and its digest fits. Both behind the log's back, so that a check can be seen to fail. Only with
+    /// `security.debug_commands`; `None` if it is another command.
     pub(super) fn debug_command(&mut self, args: Args<'_>) -> Option<&'static str> {
-        let is_meant = self.front.facts.settings.security().has_debug_commands
-            && args.len() == 3
-            && args[0].eq_ignore_ascii_case(b"debug")
-            && args[1].eq_ignore_ascii_case(b"corrupt");
-        if !is_meant {
+        let is_on = self.front.facts.settings.security().has_debug_commands;
+        if !is_on || args.len() != 3 || !args[0].eq_ignore_ascii_case(b"debug") {
             return None;
         }
+        let damage = match &args[1] {
+            word if word.eq_ignore_ascii_case(b"flip") => Damage::Byte,
+            word if word.eq_ignore_ascii_case(b"corrupt") => Damage::Value,
+            _ => return None,
+        };
         let key = &args[2];
         let group = self.front.facts.placement.slots().group_of(slot_of(key));
-        Some(if self.engine.corrupt(group, key) { "+OK\r\n" } else { "-ERR no such string on this CPU\r\n" })
+        Some(if self.engine.corrupt(group, key, damage) { "+OK\r\n" } else { "-ERR no such string on this CPU\r\n" })
     }
 
     /// Answers with the state of the groups of this CPU.

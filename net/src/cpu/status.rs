@@ -72,6 +72,8 @@ fn group(status: &GroupStatus, loss_gen: u64) -> Value {
         GroupState::Following { leader: Some(_) } => "following".to_owned(),
         GroupState::Following { leader: None } => "following: no leader heard yet".to_owned(),
         GroupState::Installing => "installing a snapshot".to_owned(),
+        GroupState::Diverged { why: None } => "diverged: copying the state of its leader".to_owned(),
+        GroupState::Diverged { why: Some(why) } => format!("diverged, and not served: {why}"),
     };
     json!({
         "group": status.group.0,

@@ -227,6 +227,7 @@ fn engine_config(settings: &Settings, cpu_count: u16) -> EngineConfig {
         read_lease: settings.replication().read_lease,
         // Longer than any lease, and no shorter because leases are: a follower may be busy for some milliseconds.
         quorum_silence: default.quorum_silence.max(settings.replication().read_lease * 3 / 2),
+        repair: settings.replication().repair,
         ..default
     }
 }

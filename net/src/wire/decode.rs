@@ -18,6 +18,7 @@ use quorate_engine::machine::command::{Command, Op};
 use quorate_engine::message::{
     Ack, Append, Chunk, ChunkAck, ChunkProgress, Fetched, Message, Mismatch, Refused, Sealed, StreamId,
 };
+use quorate_engine::replication::comparison::{Note, Window};
 use quorate_engine::slots::SLOT_COUNT;
 use quorate_engine::time::{Instant, LogTime};
 use rkyv::Portable;
@@ -31,8 +32,8 @@ use super::hello::{
     PASSWORD_BYTES_MAX, REJECT_TEXT_BYTES_MAX, Reject, Role, Welcome,
 };
 use super::peer::{
-    ArchivedAckHead, ArchivedAppendHead, ArchivedChunkAckHead, ArchivedChunkHead, ArchivedFetchHead,
-    ArchivedFetchedHead, ArchivedMismatchHead, ArchivedRefusedHead, ArchivedSealedHead, ChunkState,
+    ArchivedAckHead, ArchivedAppendHead, ArchivedChunkAckHead, ArchivedChunkHead, ArchivedDivergedHead,
+    ArchivedFetchHead, ArchivedFetchedHead, ArchivedMismatchHead, ArchivedRefusedHead, ArchivedSealedHead, ChunkState,
 };
 use super::publish::{ArchivedPublishHead, Publish};
 use super::request::{
@@ -144,6 +145,7 @@ impl Announced {
             Kind::Fetch => Body::Message(Message::Fetch { after: raw.fetch()? }),
             Kind::Fetched => Body::Message(Message::Fetched(raw.fetched(about.epoch)?)),
             Kind::Unfetchable => Body::Message(raw.nothing(Message::Unfetchable)?),
+            Kind::Diverged => Body::Message(Message::Diverged(raw.diverged()?)),
             Kind::Request => Body::Request(raw.request()?),
             Kind::Reply => Body::Reply(raw.reply()?),
             Kind::Refusal => Body::Refusal(raw.refusal()?),
@@ -290,7 +292,13 @@ impl<'a> Raw<'a> {
             stream: StreamId(head.stream.to_native()),
             matched: self.index(head.matched.to_native())?,
             sent: Instant(head.sent.to_native()),
+            state: Note { applied: self.index(head.applied.to_native())?, digest: head.digest.to_native() },
         })
+    }
+
+    fn diverged(self) -> Result<Window, DecodeError> {
+        let head = self.only::<ArchivedDivergedHead>()?;
+        Ok(Window { first: self.index(head.first.to_native())?, last: self.index(head.last.to_native())? })
     }
 
     fn refused(self) -> Result<Refused, DecodeError> {

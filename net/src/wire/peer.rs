@@ -5,6 +5,7 @@
 use quorate_engine::message::{
     Ack, Append, Chunk, ChunkAck, ChunkProgress, Fetched, Message, Mismatch, Refused, Sealed,
 };
+use quorate_engine::replication::comparison::{Note, Window};
 use quorate_engine::time::nanos;
 use rkyv::bytecheck::CheckBytes;
 use rkyv::{Archive, Portable, Serialize};
@@ -42,6 +43,9 @@ pub fn encode_message(out: &mut Vec<u8>, about: About, message: &Message<'_>) {
             out.extend_from_slice(fetched.entries);
         }),
         Message::Unfetchable => push_frame(out, Kind::Unfetchable, about, |_| ()),
+        Message::Diverged(Window { first, last }) => push_frame(out, Kind::Diverged, about, |out| {
+            push_archived(out, &DivergedHead { first: first.0, last: last.0 });
+        }),
     }
 }
 
@@ -91,12 +95,22 @@ pub(super) struct AckHead {
     pub(super) stream: u64,
     pub(super) matched: u64,
     pub(super) sent: u64,
+    pub(super) applied: u64,
+    pub(super) digest: u64,
 }
 
 impl From<&Ack> for AckHead {
     fn from(ack: &Ack) -> Self {
-        Self { stream: ack.stream.0, matched: ack.matched.0, sent: ack.sent.0 }
+        let Note { applied, digest } = ack.state;
+        Self { stream: ack.stream.0, matched: ack.matched.0, sent: ack.sent.0, applied: applied.0, digest }
     }
+}
+
+/// Head of a `Diverged`.
+#[derive(Clone, Copy, Debug, Archive, Serialize)]
+pub(super) struct DivergedHead {
+    pub(super) first: u64,
+    pub(super) last: u64,
 }
 
 /// Head of a `Refused`. Node 0: no leader is known.

@@ -12,6 +12,7 @@ use quorate_engine::machine::command::{Command, Flags, Op, push_item};
 use quorate_engine::message::{
     Ack, Append, Chunk, ChunkAck, ChunkProgress, Message, Mismatch, Refused, Sealed, StreamId,
 };
+use quorate_engine::replication::comparison::{Note, Window};
 use quorate_engine::slots::slot_of;
 use quorate_engine::time::{Instant, LogTime};
 
@@ -73,7 +74,7 @@ fn entry_id() -> impl Strategy<Value = EntryId> {
 
 fn message_sample() -> impl Strategy<Value = Sample> {
     let numbers = (number(), number(), any::<u64>(), any::<u32>());
-    (about(), 0..8_u8, numbers, entry_id(), vec(any::<u8>(), 0..200)).prop_map(
+    (about(), 0..9_u8, numbers, entry_id(), vec(any::<u8>(), 0..200)).prop_map(
         |(about, which, (a, b, c, d), id, bytes)| {
             let stream = StreamId(a.max(1));
             let leader = (d != 0).then_some(ReplicaId { node: NodeId(7), incarnation: Incarnation(b) });
@@ -87,7 +88,10 @@ fn message_sample() -> impl Strategy<Value = Sample> {
                     sent: Instant(c),
                     entries: if d % 3 == 0 { &[] } else { &list },
                 }),
-                1 => Message::Ack(Ack { stream: StreamId(a), matched: LogIndex(b), sent: Instant(c) }),
+                1 => {
+                    let state = Note { applied: LogIndex(b / 2), digest: c };
+                    Message::Ack(Ack { stream: StreamId(a), matched: LogIndex(b), sent: Instant(c), state })
+                }
                 2 => Message::Refused(Refused { promise: Epoch(a), leader }),
                 3 => Message::Mismatch(Mismatch { stream: StreamId(a), hint: LogIndex(b) }),
                 4 => {
@@ -95,7 +99,8 @@ fn message_sample() -> impl Strategy<Value = Sample> {
                     Message::Chunk(Chunk { stream, sequence: d, is_last, base: id, at: id, time, body: &bytes })
                 }
                 5 => Message::ChunkAck(ChunkAck { stream, progress: ChunkProgress::Received { sequence: d } }),
-                6 => {
+                6 => Message::Diverged(Window { first: LogIndex(b), last: LogIndex(b) }),
+                7 => {
                     Message::ChunkAck(ChunkAck { stream, progress: ChunkProgress::Installed { matched: LogIndex(b) } })
                 }
                 _ => Message::ChunkAck(ChunkAck { stream, progress: ChunkProgress::Broken }),
@@ -453,7 +458,9 @@ fn a_lease_that_nobody_can_have_granted_is_refused() {
 
 #[test]
 fn numbers_near_their_end_are_refused() {
-    let ack = Message::Ack(Ack { stream: StreamId::LIVE, matched: LogIndex(u64::MAX), sent: Instant(u64::MAX) });
+    let state = Note { applied: LogIndex(1), digest: u64::MAX };
+    let ack = Ack { stream: StreamId::LIVE, matched: LogIndex(u64::MAX), sent: Instant(u64::MAX), state };
+    let ack = Message::Ack(ack);
     for (about, message) in [
         (About::default(), ack),
         (

@@ -15,6 +15,7 @@ use quorate_engine::entry::BODY_BYTES_MAX;
 use quorate_engine::ids::{CpuId, EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId};
 use quorate_engine::machine::command::{Command, Op, push_item};
 use quorate_engine::message::{Ack, Append, Message, StreamId};
+use quorate_engine::replication::comparison::Note;
 use quorate_engine::time::Instant;
 
 use super::daemons::{Cluster, DEADLINE, Shape, until};
@@ -437,7 +438,8 @@ fn send_frames_to_the_peer_door(io: &'static str) {
             assert!(text.contains(expected), "{text:?} is not {expected:?}");
         }
         // Whole frames that a member may send and this one may not: they change nothing.
-        let ack = Ack { stream: StreamId::LIVE, matched: LogIndex(1 << 40), sent: Instant(1 << 60) };
+        let state = Note { applied: LogIndex(1), digest: 1 };
+        let ack = Ack { stream: StreamId::LIVE, matched: LogIndex(1 << 40), sent: Instant(1 << 60), state };
         let mut forged = encoded(|out| push_append(out, 1));
         push_append(&mut forged, 1 << 40);
         encode_message(&mut forged, About { group: GroupId(0), epoch: Epoch(1) }, &Message::Ack(ack));

@@ -10,6 +10,7 @@
 mod channels;
 mod consistent_core;
 mod daemons;
+mod divergence;
 mod endings;
 mod events;
 mod five_nodes;

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::super::answer::Answer;
 use super::super::command::push_item;
-use super::super::snapshot::SnapshotCursor;
+use super::super::scrub::Scrubbed;
+use super::super::snapshot::{Damaged, SnapshotCursor};
 use super::*;
 use crate::ids::GroupId;
 use crate::slots::SlotMap;
@@ -181,8 +182,64 @@ fn a_corrupted_replica_has_another_digest() {
     let mut kv = empty();
     apply(&mut kv, 0, set(b"k", b"v"));
     let before = kv.digest();
-    assert!(kv.corrupt(b"k"));
+    assert!(kv.corrupt(b"k", Damage::Value));
     assert_ne!(kv.digest(), before);
+    assert_eq!(kv.scrub(&mut 10), Scrubbed::Whole, "it is another state, and a whole one");
+}
+
+/// Scrubs with so many keys a step until the state is whole or damaged; returns that and the number of steps.
+fn scrub(kv: &mut Kv, keys: i64) -> (Scrubbed, usize) {
+    for steps in 1.. {
+        let scrubbed = kv.scrub(&mut keys.clone());
+        if scrubbed != Scrubbed::Partly {
+            return (scrubbed, steps);
+        }
+    }
+    unreachable!("each step goes on")
+}
+
+#[test]
+fn the_scrub_finds_a_byte_that_nobody_writes() {
+    let mut kv = empty();
+    for number in 0..20 {
+        apply(&mut kv, 0, set(format!("{{slot}}{number}").as_bytes(), b"value"));
+        apply(&mut kv, 0, set(format!("other{number}").as_bytes(), b"value"));
+    }
+    let digest = kv.digest();
+    assert_eq!(scrub(&mut kv, 1_000), (Scrubbed::Whole, 1));
+    assert_eq!(scrub(&mut kv, 7), (Scrubbed::Whole, 6));
+    for number in 0..20 {
+        let key = format!("{{slot}}{number}");
+        assert!(kv.corrupt(key.as_bytes(), Damage::Byte));
+        assert_eq!(kv.digest(), digest, "what is kept does not change");
+        assert_eq!(scrub(&mut kv, 3).0, Scrubbed::Damaged, "{key}");
+        assert_eq!(
+            SnapshotCursor::start().take(&kv, usize::MAX, &mut Vec::new()),
+            Err(Damaged),
+            "nor is it given away"
+        );
+        kv = {
+            let mut whole = empty();
+            for number in 0..20 {
+                apply(&mut whole, 0, set(format!("{{slot}}{number}").as_bytes(), b"value"));
+                apply(&mut whole, 0, set(format!("other{number}").as_bytes(), b"value"));
+            }
+            whole
+        };
+    }
+}
+
+#[test]
+fn a_key_that_takes_more_than_the_budget_leaves_a_debt() {
+    let mut kv = empty();
+    apply(&mut kv, 0, set(b"k", &vec![b'v'; 10 << 10]));
+    apply(&mut kv, 0, set(b"l", b"v"));
+    let mut budget = 1;
+    while kv.scrub(&mut budget) == Scrubbed::Partly {
+        assert_eq!(budget, -10, "eleven units, for one key of ten kilobytes");
+        budget += 11;
+    }
+    assert_eq!(budget, 0);
 }
 
 /// Scans the whole group, calling `between` after every step; returns the keys seen and the number of steps.
@@ -314,9 +371,12 @@ proptest! {
         loop {
             for bytes in during.by_ref().take(writes_per_chunk) {
                 run(&mut [&mut source, &mut copy], bytes);
+                // Whatever is written while the scrub goes on, it finds nothing.
+                prop_assert_ne!(source.scrub(&mut 1), Scrubbed::Damaged);
+                prop_assert_ne!(copy.scrub(&mut 2), Scrubbed::Damaged);
             }
             let mut chunk = Vec::new();
-            let is_last = cursor.take(&source, chunk_bytes, &mut chunk);
+            let is_last = cursor.take(&source, chunk_bytes, &mut chunk).expect("nothing is damaged");
             prop_assert_eq!(copy.install(&chunk, is_last), Ok(()));
             copy.check();
             if is_last {

@@ -114,6 +114,8 @@ impl Tables {
                 epoch > receiver.view.promise || (epoch == receiver.view.promise && seals(epoch))
             }
             Message::Sealed(_) | Message::Fetched(_) | Message::Unfetchable => receiver.view.seals(epoch),
+            // No state of the model is ever wrong.
+            Message::Diverged(_) => false,
             // What says nothing new is not kept: all that it could do later is to end a search that its own answer ends too.
             Message::Ack(_) => receiver.view.leads_at(epoch) && !(is_open && self.is_old_ack(world, mail)),
             Message::Mismatch(_) | Message::ChunkAck(_) | Message::Refused(_) => receiver.view.leads_at(epoch),

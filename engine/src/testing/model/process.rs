@@ -18,8 +18,9 @@ use crate::entry::{Entry, EntryKind};
 use crate::group::{GroupState, Level, Request};
 use crate::ids::{EntryId, Epoch, GroupId, LogIndex, ReplicaId, Slot};
 use crate::machine::command::{Command, Op};
-use crate::message::Envelope;
+use crate::message::{Envelope, Message};
 use crate::output::{Event, Outcome, Output, Outputs, Token};
+use crate::replication::comparison::Note;
 use crate::slots::SlotRange;
 use crate::time::Instant;
 
@@ -132,6 +133,7 @@ impl Processes {
             probe_after: Duration::from_secs(60),
             ask_again: Duration::from_secs(60),
             request_timeout: Duration::from_secs(60),
+            scrub_keys: 0,
             ..Config::default()
         };
         let keys = (0..).map(|number| format!("k{number}").into_bytes());
@@ -358,7 +360,11 @@ fn write_of(entry: &Entry<'_>) -> u8 {
 fn take(me: ReplicaId, mails: &mut Mails, outputs: Outputs<'_>, step: &mut Step) {
     for output in outputs {
         match output {
-            Output::Send { to, epoch, message, .. } => {
+            Output::Send { to, epoch, mut message, .. } => {
+                if let Message::Ack(ack) = &mut message {
+                    // What it says of the state is compared by the judge: letters that differ in nothing else are one.
+                    ack.state = Note::default();
+                }
                 step.sent.push(mails.number(Mail::Letter { from: me, to, epoch, message: (&message).into() }));
             }
             Output::Ask { ask, .. } => step.sent.push(mails.number(Mail::Ask { from: me, ask })),

@@ -4,6 +4,7 @@ use super::node::{Inbound, Node};
 use super::plan::MS;
 use super::{End, Event, Sim};
 use crate::ids::{GroupId, NodeId};
+use crate::machine::kv::Damage;
 
 /// The classes of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(super) enum Fault {
     Change,
     /// The core cannot be reached.
     Outage,
+    /// A byte of a state flips.
+    Flip,
 }
 
 impl Sim {
@@ -37,6 +40,7 @@ impl Sim {
             Fault::Depose => faults.deposals,
             Fault::Change => faults.changes,
             Fault::Outage => faults.outages,
+            Fault::Flip => faults.flips,
         };
         if let Some(mean) = mean {
             let at = self.now + self.rng.u64(..2 * mean);
@@ -98,6 +102,7 @@ impl Sim {
                     core.out_until = self.now + length;
                 }
             }
+            Fault::Flip => self.flip(id),
             Fault::Clog => {
                 if let Some(replica) = self.links.peer(id, other) {
                     // What finds no room before the node notices is lost.
@@ -138,6 +143,31 @@ impl Sim {
         }
     }
 
+    /// Flips a byte that no client ever reads, in the state of a node that the group can do without. One at a time: as long as
+    /// it is there, no other node may lose what it holds.
+    fn flip(&mut self, id: NodeId) {
+        let group = GroupId(self.rng.u32(..self.plan.partitions));
+        let is_up = |node: NodeId| self.nodes[&node].engine.is_some();
+        let is_bearable = self.core.as_ref().is_some_and(|core| core.can_lose(id, is_up));
+        if self.is_damaged() || !is_up(id) || !is_bearable {
+            return;
+        }
+        let key = self.group_key("flip", group);
+        let engine = self.nodes.get_mut(&id).and_then(|node| node.engine.as_mut()).expect("it is up");
+        if engine.corrupt(group, key.as_bytes(), Damage::Byte) {
+            self.damaged = Some((id, group));
+            self.note("a byte flipped");
+        }
+    }
+
+    /// Whether a byte has flipped, and what it is in is still used or not yet replaced.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged.is_some_and(|(id, group)| {
+            // It is not stopped before it is whole again.
+            self.nodes[&id].engine.as_ref().is_some_and(|engine| !engine.is_sound(group))
+        })
+    }
+
     fn split(&mut self, length: u64) {
         let until = self.now + length;
         let (inside, outside): (Vec<NodeId>, Vec<NodeId>) =
@@ -169,7 +199,7 @@ impl Sim {
             Some(core) => core.can_lose(id, |node| self.nodes[&node].engine.is_some()),
             None => self.amnesiacs.contains(&id) || self.amnesiacs.len() < bearable,
         };
-        if self.nodes[&id].engine.is_none() || !is_bearable {
+        if self.nodes[&id].engine.is_none() || !is_bearable || self.is_damaged() {
             return;
         }
         self.amnesiacs.insert(id);

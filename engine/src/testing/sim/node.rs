@@ -71,7 +71,7 @@ impl Sim {
             performer.perform(engine.flush(), &mut notices);
         }
         performer.perform(engine.end_turn(clock), &mut notices);
-        self.judge.look(replica, engine);
+        self.judge.look(replica, engine, self.damaged.is_some_and(|(damaged, _)| damaged == id));
         let wants_turn = !node.inbox.is_empty() || engine.has_work();
         let wake_at = engine.wake_at();
         self.trace(1, u64::from(id.0) << 32 | count as u64, clock.0);

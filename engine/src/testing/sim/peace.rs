@@ -36,6 +36,9 @@ impl Sim {
         if !self.do_errand() {
             return false;
         }
+        if self.is_damaged() {
+            return false;
+        }
         let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
         if self.core.as_ref().is_some_and(|core| !core.is_settled(&nodes)) {
             return false;
@@ -46,6 +49,9 @@ impl Sim {
             for status in engine.status() {
                 if self.is_orphan(status.group) {
                     continue;
+                }
+                if let group::GroupState::Diverged { .. } = status.state {
+                    return false;
                 }
                 if self.leader_of(status.group) == *id
                     && (status.state != group::GroupState::Serving || status.applied < status.last)
@@ -71,14 +77,9 @@ impl Sim {
     /// Has the next errand done; returns whether there was none left. First each group gets one more write, which tells
     /// all its replicas how far it is committed, then every key is read.
     pub(super) fn do_errand(&mut self) -> bool {
-        let groups = self.plan.partitions;
-        let mut names = (0..).map(|number| format!("last{number}"));
-        let keys = (0..groups).map(|group| {
-            let is_inside = |key: &String| self.placement.slots().group_of(slot_of(key.as_bytes())) == GroupId(group);
-            names.by_ref().find(is_inside).expect("some name lies in each group")
-        });
-        let last = keys.map(|key| (key, true)).collect::<Vec<_>>();
-        let read = self.histories.keys().filter(|key| !key.starts_with("last")).map(|key| (key.clone(), false));
+        let last = self.groups().map(|group| (self.group_key("last", group), true)).collect::<Vec<_>>();
+        let is_read = |key: &&String| !key.starts_with("last") && !key.starts_with("flip");
+        let read = self.histories.keys().filter(is_read).map(|key| (key.clone(), false));
         let is_served = |key: &str| !self.is_orphan(self.placement.slots().group_of(slot_of(key.as_bytes())));
         let mut errands = last.into_iter().chain(read).filter(|(key, _)| is_served(key));
         let Some((key, is_write)) = errands.nth(self.errands_done) else { return true };

@@ -71,6 +71,8 @@ pub(super) struct Faults {
     pub(super) changes: Option<u64>,
     /// The core cannot be reached.
     pub(super) outages: Option<u64>,
+    /// A byte of a state flips.
+    pub(super) flips: Option<u64>,
 }
 
 impl Plan {
@@ -101,7 +103,21 @@ impl Plan {
         plan.patience_ns += 2 * crate::time::nanos(plan.config.read_lease);
         plan.config.ask_again = Duration::from_millis(rng.u64(1..50));
         plan.faults.add_changes(&mut rng);
+        // Numbers of their own, so that the seeds without are the ones they were before.
+        plan.add_flips(&mut Rng::with_seed(seed ^ 0xf11b_f11b));
         plan
+    }
+}
+
+impl Plan {
+    /// Has bytes flip in a third of the seeds, and the scrub go on.
+    fn add_flips(&mut self, rng: &mut Rng) {
+        if rng.u8(..3) == 0 {
+            self.faults.flips = Some(50 * MS + rng.u64(..100 * MS));
+            self.config.scrub_keys = 1 << rng.u8(..8);
+            self.config.scrub_period = Duration::from_micros(rng.u64(500..20_000));
+            self.config.scrub_pass = Duration::from_millis(rng.u64(1..100));
+        }
     }
 }
 
@@ -133,6 +149,9 @@ fn config(rng: &mut Rng) -> Config {
         commit_notice: Duration::from_micros(rng.u64(..2_000)),
         probe_after: Duration::from_millis(rng.u64(5..100)),
         ask_again: Duration::from_millis(20),
+        // Only where something is to be found: see `Faults::add_flips`.
+        scrub_keys: 0,
+        ..Config::default()
     }
 }
 
@@ -163,6 +182,7 @@ impl Faults {
             deposals: None,
             changes: None,
             outages: None,
+            flips: None,
         }
     }
 

@@ -1,0 +1,109 @@
+//! Goes through a state a few keys at a time, in (slot, key) order, and computes the digest of each slot anew from its bytes.
+//!
+//! The digest that is kept changes with what is written. It says nothing about bytes that nobody writes, and that memory has
+//! changed by itself; the scrub sees those. What it finds is certain: whatever others hold, this replica is not what it was
+//! written to be.
+//!
+//! Writes go on between two steps. One to a key that the scrub has passed in the slot it is in changes the sum so far as it
+//! changes the kept digest; one to any other key is seen when the scrub comes there.
+//!
+//! # Bounds
+//! A step takes as many keys as its budget says, counted in [`cost_of`]. A key is never divided: one large hash can take more
+//! than the budget, which is then owed by the steps that follow.
+
+use core::ops::Bound;
+
+use super::key::Key;
+use super::kv::{Deadlines, Item, Kv, Value, digest_of_name};
+use crate::ids::Slot;
+
+/// Bytes that take about as long to go through as finding the key they belong to.
+const BYTES_PER_UNIT: usize = 1 << 10;
+
+/// Where the scrub is.
+#[derive(Debug, Default)]
+pub(super) struct ScrubCursor {
+    /// The slot, counted from the first one of the group.
+    position: usize,
+    /// The last key of it that was passed.
+    after: Option<Key>,
+    /// What the keys through that one add to the digest.
+    sum: u64,
+}
+
+impl ScrubCursor {
+    /// What a key adds to the digest of its slot has changed.
+    #[inline]
+    pub(super) fn on_change(&mut self, position: usize, key: &[u8], change: u64) {
+        if position == self.position && self.after.as_ref().is_some_and(|after| key <= after.as_bytes()) {
+            self.sum = self.sum.wrapping_add(change);
+        }
+    }
+}
+
+/// How far a step of the scrub has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scrubbed {
+    /// The budget is spent, or owed; nothing was found so far.
+    Partly,
+    /// All keys were gone through, and are what they were written to be. The next step begins anew.
+    Whole,
+    /// Something is not what it was written to be.
+    Damaged,
+}
+
+impl Kv {
+    /// Goes on scrubbing until `budget`, counted in keys, is spent; what the last key took beyond it is left as a debt.
+    pub fn scrub(&mut self, budget: &mut i64) -> Scrubbed {
+        let (first, digest) = (self.slots().first, self.digest());
+        let (tables, cursor, deadlines) = self.scrubbed();
+        while let Some(table) = tables.get(cursor.position) {
+            let slot = Slot(first.0 + u16::try_from(cursor.position).expect("a slot of the group"));
+            let from = cursor.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
+            let (mut last, mut is_spent) = (None, false);
+            for (key, item) in table.items.range::<Key, _>((from, Bound::Unbounded)) {
+                if *budget <= 0 {
+                    is_spent = true;
+                    break;
+                }
+                *budget -= cost_of(item);
+                let Some(digest) = digest_with_name(slot, key, item, deadlines) else { return Scrubbed::Damaged };
+                cursor.sum = cursor.sum.wrapping_add(digest);
+                last = Some(key);
+            }
+            if is_spent {
+                if let Some(last) = last {
+                    cursor.after = Some(last.clone());
+                }
+                return Scrubbed::Partly;
+            }
+            if cursor.sum != table.digest {
+                return Scrubbed::Damaged;
+            }
+            *cursor = ScrubCursor { position: cursor.position + 1, after: None, sum: 0 };
+        }
+        *cursor = ScrubCursor::default();
+        let sum = tables.iter().fold(0_u64, |sum, table| sum.wrapping_add(table.digest));
+        if sum == digest { Scrubbed::Whole } else { Scrubbed::Damaged }
+    }
+}
+
+/// Returns what a key and the name of its deadline add to the digest; `None` if its deadline is not where it must be.
+fn digest_with_name(slot: Slot, key: &Key, item: &Item, deadlines: &Deadlines) -> Option<u64> {
+    let name = match item.deadline {
+        None => 0,
+        Some(deadline) => *deadlines.get(&(deadline, slot, key.clone()))?,
+    };
+    let digest = item.compute_digest(key.as_bytes());
+    Some(digest.wrapping_add(digest_of_name(key.as_bytes(), name)))
+}
+
+/// Returns how much of a budget a key takes.
+fn cost_of(item: &Item) -> i64 {
+    let (fields, bytes) = match &item.value {
+        Value::Text(text) => (0, text.len()),
+        Value::Integer(_) => (0, 0),
+        Value::Hash(fields) => (fields.len(), fields.len_bytes()),
+    };
+    i64::try_from(1 + fields + bytes / BYTES_PER_UNIT).unwrap_or(i64::MAX)
+}
