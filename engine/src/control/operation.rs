@@ -13,10 +13,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::core::ReplaceError;
 use crate::control::keyspace::{KeyspaceError, Stored};
 use crate::control::planner::NotLost;
 use crate::control::state::Planned;
-use crate::ids::{GroupId, ReplicaId};
+use crate::ids::{GroupId, NodeId, ReplicaId};
 
 /// What is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,6 +37,11 @@ pub enum Operation {
     Get {
         /// The key.
         key: String,
+    },
+    /// A core node has lost its store: the one that it has shown instead takes its place.
+    ReplaceStore {
+        /// Which one.
+        node: NodeId,
     },
 }
 
@@ -62,6 +68,13 @@ pub enum Decision {
         /// The version that it must have, 0 for none; `None`: whichever.
         version: Option<u64>,
     },
+    /// This store takes the place of the one of a core node. It is the last thing in a log: see [`Era`](crate::control::core::Era).
+    ReplaceStore {
+        /// Which one.
+        node: NodeId,
+        /// The number of the store.
+        store: u64,
+    },
 }
 
 /// How it ended.
@@ -76,6 +89,11 @@ pub enum Outcome {
     },
     /// What is stored.
     Value(Option<Stored>),
+    /// Another store has taken the place of the one of a core node.
+    StoreReplaced {
+        /// Which one.
+        node: NodeId,
+    },
     /// Nothing was changed.
     Refused(Refusal),
 }
@@ -107,4 +125,7 @@ pub enum Refusal {
     /// The key cannot be stored so.
     #[error(transparent)]
     Keyspace(#[from] KeyspaceError),
+    /// There is no store to replace, or none to take its place.
+    #[error(transparent)]
+    Replace(#[from] ReplaceError),
 }

@@ -6,9 +6,13 @@
 //! by it and those that follow it in a circle. From then on groups change by [`Command::Change`], decided by the planner on
 //! a version of the record, and refused if that has changed meanwhile.
 //!
+//! [`Decision::ReplaceStore`] is the last thing in a log: another one goes on from the state it leads to (see
+//! [`Era`](crate::control::core::Era)).
+//!
 //! # Invariants
 //! C1. An incarnation is given once. C2. Learners of a group are the current runs of its nodes that are no members. C3. A
-//! run that was declared dead is never the current one of its node again.
+//! run that was declared dead is never the current one of its node again. C4. What comes behind the end of a log changes
+//! nothing.
 //!
 //! # Source
 //! The design, section 5; the replication protocol, section 1.1.
@@ -52,6 +56,8 @@ pub struct State {
     keyspace: Keyspace,
     /// What each run wanted last.
     answered: BTreeMap<NodeId, Answered>,
+    /// What has ended the log: the core node whose store is replaced, and the number of the new one.
+    replaced: Option<(NodeId, u64)>,
 }
 
 /// How the last operation of a run ended.
@@ -197,11 +203,16 @@ impl State {
             groups: Vec::new(),
             keyspace: Keyspace::default(),
             answered: BTreeMap::new(),
+            replaced: None,
         }
     }
 
     /// Applies a command.
     pub fn apply(&mut self, command: &Command) -> Applied {
+        // C4.
+        if self.replaced.is_some() {
+            return Applied::default();
+        }
         let before: Vec<u64> = self.groups.iter().map(|group| group.record.version()).collect();
         let (mut registered, mut outcome) = (None, None);
         let known_before = self.last_incarnation;
@@ -233,6 +244,18 @@ impl State {
     #[must_use]
     pub fn birth(&self) -> &Birth {
         &self.birth
+    }
+
+    /// Returns what has ended the log, if anything has: the core node whose store is replaced, and the number of the new one.
+    #[must_use]
+    pub fn replaced(&self) -> Option<(NodeId, u64)> {
+        self.replaced
+    }
+
+    /// Returns what the log that follows begins with.
+    #[must_use]
+    pub fn carried_over(&self) -> Self {
+        Self { replaced: None, ..self.clone() }
     }
 
     /// Returns the run that a node registered as last, if it was with this nonce.
@@ -386,6 +409,10 @@ impl State {
                 Ok(version) => Outcome::Stored { version },
                 Err(error) => Outcome::Refused(error.into()),
             },
+            Decision::ReplaceStore { node, store } => {
+                self.replaced = Some((*node, *store));
+                Outcome::StoreReplaced { node: *node }
+            }
         };
         self.answered.insert(caller.node, Answered { run: caller, number, outcome: outcome.clone() });
         Some(outcome)
@@ -472,13 +499,14 @@ struct StateParts {
     groups: Vec<Group>,
     keyspace: Keyspace,
     answered: BTreeMap<NodeId, Answered>,
+    replaced: Option<(NodeId, u64)>,
 }
 
 impl TryFrom<StateParts> for State {
     type Error = &'static str;
 
     fn try_from(parts: StateParts) -> Result<Self, Self::Error> {
-        let StateParts { birth, nodes, last_incarnation, groups, keyspace, answered } = parts;
+        let StateParts { birth, nodes, last_incarnation, groups, keyspace, answered, replaced } = parts;
         let slots = birth.slots;
         let is_formed = groups.len() == slots.group_count() as usize;
         let mut records = (0..).map(GroupId).zip(&groups);
@@ -489,7 +517,7 @@ impl TryFrom<StateParts> for State {
         } else if !records.all(|(group, Group { record, .. })| record.is_sound(group, slots.slots_of(group))) {
             Err("the record of a group does not fit together")
         } else {
-            Ok(Self { birth, nodes, last_incarnation, groups, keyspace, answered })
+            Ok(Self { birth, nodes, last_incarnation, groups, keyspace, answered, replaced })
         }
     }
 }

@@ -160,6 +160,7 @@ command_ids! {
     CoreAcceptloss = "CORE ACCEPTLOSS",
     CoreGet = "CORE.GET",
     CoreHelp = "CORE HELP",
+    CoreReplace = "CORE REPLACE",
     CoreSet = "CORE.SET",
     Log = "LOG",
     LogDigest = "LOG DIGEST",
