@@ -358,15 +358,33 @@ impl Control {
                 }
             }
             Part::Core(core, _) => {
-                if !core.era().names(node, number) && link.stranger_said.replace(number) != Some(number) {
+                let is_named = core.era().names(node, number);
+                let said = core::mem::replace(&mut link.stranger_said, (!is_named).then_some(number));
+                if !is_named && said != Some(number) {
                     tracing::error!(
                         node = node.0,
                         "this node of the consistent core has another store than the core knows: it has lost its disk, and \
                          does not vote until `quorate core replace {node} --connect HOST:PORT` takes it back"
                     );
+                    self.say_if_majority_is_lost();
                 }
                 self.input(CoreInput::Standing { from: node, store: number, era });
             }
+        }
+    }
+
+    /// Says so if so many nodes of the core have lost their disks that none can be taken back.
+    fn say_if_majority_is_lost(&self) {
+        let lost = self.links.iter().filter(|link| link.stranger_said.is_some());
+        let lost: Vec<u16> = lost.map(|link| link.node.0).collect();
+        let node_count = self.facts.settings.core_nodes().len();
+        if 2 * (node_count - lost.len()) <= node_count {
+            tracing::error!(
+                ?lost,
+                "a majority of the nodes of the consistent core has lost its disk: what they had decided is known to nobody, so \
+                 nothing can be decided any more, and none of them can be taken back; what is led goes on; stop these nodes, and \
+                 start them with the disks that they had"
+            );
         }
     }
 

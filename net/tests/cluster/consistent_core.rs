@@ -94,9 +94,11 @@ fn cor_5_a_node_of_the_core_that_lost_its_disk_is_taken_back() {
     cluster.wait_for_member(1, 2);
     assert!(core_info(&cluster, 2).contains("core_part:joining"));
     let load = Load::start(cluster.client(1), 0);
+    load.advance(1_000);
     let ended = core_verb(&cluster, &["replace", "2"], 3);
     assert_eq!((ended.0, &*ended.1), (0, "node 2 votes again, with its new store\n"));
     until("it votes", || core_info(&cluster, 2).contains("core_part:voting\r\ncore_era:2").then_some(()));
+    load.advance(1_000);
     let written = load.stop();
     assert_eq!(written.problems, [""; 0], "data does not notice");
     // With one other node it is a majority.
@@ -166,6 +168,9 @@ fn cor_5_a_majority_of_lost_disks_makes_no_new_core() {
         let reply = resp.ask(&["SET", "k", "2"]);
         assert!(reply.is_error("NOQUORUM") || reply.is_error("UNAVAILABLE"), "at node {id}: {reply:?}");
     }
+    until("node 1 says what can be done", || {
+        cluster.node(1).log().contains("a majority of the nodes of the consistent core has lost its disk").then_some(())
+    });
 }
 
 /// COR-5: all have lost their disks. Without `--create` nothing begins; with it, that is another cluster.
