@@ -12,7 +12,7 @@ use quorate::wire::{
 use quorate_engine::entry::{EntryHeader, EntryKind, padded_len};
 use quorate_engine::ids::{EntryId, Epoch, GroupId, LogIndex};
 use quorate_engine::machine::command::{Command, Op};
-use quorate_engine::message::{Ack, Append, Message, StreamId};
+use quorate_engine::message::{Ack, Append, Message, Note, StreamId};
 use quorate_engine::slots::slot_of;
 use quorate_engine::time::{Instant, LogTime};
 
@@ -69,7 +69,12 @@ fn encode(c: &mut Criterion) {
         });
     });
     group.bench_function(BenchmarkId::new("encode_ack", 0), |b| {
-        let ack = Message::Ack(Ack { stream: StreamId::LIVE, matched: LogIndex(9), sent: Instant(7) });
+        let ack = Message::Ack(Ack {
+            stream: StreamId::LIVE,
+            matched: LogIndex(9),
+            sent: Instant(7),
+            state: Note { applied: LogIndex(9), digest: 7 },
+        });
         b.iter(|| {
             out.clear();
             encode_message(&mut out, ABOUT, black_box(&ack));
@@ -115,7 +120,12 @@ fn access(c: &mut Criterion) {
     encode_message(
         &mut ack,
         ABOUT,
-        &Message::Ack(Ack { stream: StreamId::LIVE, matched: LogIndex(9), sent: Instant(7) }),
+        &Message::Ack(Ack {
+            stream: StreamId::LIVE,
+            matched: LogIndex(9),
+            sent: Instant(7),
+            state: Note { applied: LogIndex(9), digest: 7 },
+        }),
     );
     group.throughput(Throughput::Bytes(ack.len() as u64));
     group.bench_function(BenchmarkId::new("access_ack", 0), |b| {

@@ -38,13 +38,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use quorate_engine::control::core::{Core, CoreInput, CoreOutput, CoreSettings};
+use quorate_engine::control::core::{Core, CoreInput, CoreOutput, CoreSettings, Era, EraStore as _};
 use quorate_engine::control::detector::Heartbeat;
 use quorate_engine::control::journal::Recorded;
 use quorate_engine::control::operation::{Operation, Outcome};
 use quorate_engine::control::record::News;
 use quorate_engine::control::state::{Hope, State};
-use quorate_engine::ids::{CpuId, GroupId, NodeId, ReplicaId};
+use quorate_engine::ids::{CpuId, GroupId, Incarnation, NodeId, ReplicaId};
 use quorate_engine::time::Instant;
 use serde::Serialize;
 
@@ -57,10 +57,10 @@ use crate::transport::{
 };
 use crate::wire::{AddressList, Body, BodyLimits, Frame, FrameReader, Reject, RejectCode, Role, Stage};
 
-use exchange::{GroupNews, Wanted};
-use meeting::{Founders, Meeting, Met};
-use store::Store;
-use words::{FromCore, ToCore, encode};
+use exchange::{CorePart, GroupNews, Wanted};
+use meeting::{Meeting, Met};
+use store::{Store, Use};
+use words::{FromCore, Standing, ToCore, encode};
 
 /// How often the core looks at its groups, at least. Its elections take eight to twelve of these.
 const TICK_MAX: Duration = Duration::from_millis(10);
@@ -116,15 +116,11 @@ enum Part {
     /// Nothing.
     None,
     /// It belongs to it, and does not know the other stores yet.
-    Meeting(Box<Store>, Meeting),
-    /// It belongs to it.
-    Core(Box<Core<Store>>, CoreStore),
-}
-
-/// By what other nodes of the core know this one, and this one them.
-struct CoreStore {
-    number: u64,
-    founders: Founders,
+    Meeting(Box<Store>, Box<Meeting>),
+    /// It has lost what it knew of it, and waits to be taken back.
+    Joining(Box<Store>),
+    /// It belongs to it, with the store of this number.
+    Core(Box<Core<Store>>, u64),
 }
 
 /// The way to another node of the core.
@@ -135,6 +131,10 @@ struct Link {
     retry_at: Instant,
     /// Whether it has been said that this node is not let in: once is enough.
     is_refusal_said: bool,
+    /// The number of the last store of its node of which was said that the core does not know it.
+    stranger_said: Option<u64>,
+    /// Whether it has been said that another process of this node is heard there.
+    is_occupied_said: bool,
 }
 
 #[derive(Debug)]
@@ -151,10 +151,12 @@ struct Visitor {
     came_at: Instant,
     /// Who, once it has said so.
     node: Option<NodeId>,
-    /// The number of its store, if it has one of the core and has said so.
-    store: Option<u64>,
     /// The first event it was not told, once it wants to be told any.
     next_event: Option<u64>,
+    /// Which run of its node it was when it came; 0 if it had no name yet.
+    incarnation: Incarnation,
+    /// Its store, if it is a node of the core and has said so.
+    shown: Option<Standing>,
     /// Whether another connection has taken the place of this one.
     is_over: bool,
     reader: FrameReader,
@@ -169,18 +171,15 @@ impl Control {
         transport: &TransportSettings,
     ) -> Self {
         let others = facts.settings.core_nodes().iter().filter(|node| **node != facts.node);
-        let link =
-            |node: &NodeId| Link { node: *node, state: LinkState::Down, retry_at: Instant(0), is_refusal_said: false };
-        let part = match store {
-            None => Part::None,
-            Some(store) => match store.founders() {
-                Some(founders) => Part::core(&facts, store, founders),
-                None => {
-                    let meeting = Meeting::new((facts.node, store.number()), facts.settings.core_nodes());
-                    Part::Meeting(Box::new(store), meeting)
-                }
-            },
+        let link = |node: &NodeId| Link {
+            node: *node,
+            state: LinkState::Down,
+            retry_at: Instant(0),
+            is_refusal_said: false,
+            stranger_said: None,
+            is_occupied_said: false,
         };
+        let part = store.map_or(Part::None, |store| Part::new(&facts, store));
         let mut control = Self {
             links: others.map(link).collect(),
             versions: vec![0; facts.placement.slots().group_count() as usize],
@@ -262,6 +261,7 @@ impl Control {
             core.on_alarm(now);
         }
         self.perform();
+        self.shared.exchange.set_core_part(self.part.shown());
     }
 
     // ---- what this node says ----
@@ -331,74 +331,178 @@ impl Control {
         conns.into_iter().for_each(|conn| self.send(conn, words));
     }
 
+    /// Says something to one node of the core, if it is connected.
+    fn say_to(&mut self, node: NodeId, words: &ToCore) {
+        if let Some(conn) = self.links.iter().find(|link| link.node == node).and_then(Link::up) {
+            self.send(conn, words);
+        }
+    }
+
     // ---- the core here ----
 
     fn core(&self) -> Option<&Core<Store>> {
         match &self.part {
             Part::Core(core, _) => Some(core),
-            Part::None | Part::Meeting(..) => None,
+            Part::None | Part::Meeting(..) | Part::Joining(_) => None,
         }
     }
 
-    /// Returns what this node shows to other nodes of the core: the number of its store, and the founders.
-    fn own_store(&self) -> Option<(u64, Option<Founders>)> {
+    /// Returns what this node shows to other nodes of the core.
+    fn standing(&self) -> Option<Standing> {
         match &self.part {
             Part::None => None,
-            Part::Meeting(store, _) => Some((store.number(), None)),
-            Part::Core(_, CoreStore { number, founders }) => Some((*number, Some(founders.clone()))),
+            Part::Meeting(store, _) => Some(Standing { number: store.number(), era: 0, is_founding: true }),
+            Part::Joining(store) => Some(Standing { number: store.number(), era: 0, is_founding: false }),
+            Part::Core(core, number) => Some(Standing { number: *number, era: core.era().number, is_founding: false }),
         }
     }
 
     /// Hears which store another node of the core has.
-    fn hear_store(&mut self, node: NodeId, number: u64, founders: Option<Founders>) {
+    fn hear_standing(&mut self, node: NodeId, standing: Standing) {
+        let Some(link) = self.links.iter_mut().find(|link| link.node == node) else { return };
+        let Standing { number, era, is_founding } = standing;
+        match &mut self.part {
+            Part::None | Part::Joining(_) => {}
+            // Who is in an era shows it, and counts when it has.
+            Part::Meeting(_, meeting) if era == 0 && is_founding => {
+                meeting.hear(node, number);
+                self.end_meeting();
+            }
+            Part::Meeting(_, meeting) => {
+                meeting.forget(node);
+                if era == 0 && link.stranger_said.replace(number) != Some(number) {
+                    tracing::warn!(
+                        node = node.0,
+                        "this node of the consistent core was started without --create and has nothing of a cluster; if the \
+                         cluster is new, start it again with --create"
+                    );
+                }
+            }
+            Part::Core(core, _) => {
+                let is_named = core.era().names(node, number);
+                let said = core::mem::replace(&mut link.stranger_said, (!is_named).then_some(number));
+                if !is_named && said != Some(number) {
+                    tracing::error!(
+                        node = node.0,
+                        "this node of the consistent core has another store than the core knows: it has lost its disk, and \
+                         does not vote until `quorate core replace {node} --connect HOST:PORT` takes it back"
+                    );
+                    self.say_if_majority_is_lost();
+                }
+                self.input(CoreInput::Standing { from: node, store: number, era });
+            }
+        }
+    }
+
+    /// Says so if so many nodes of the core have lost their disks that none can be taken back.
+    fn say_if_majority_is_lost(&self) {
+        let lost = self.links.iter().filter(|link| link.stranger_said.is_some());
+        let lost: Vec<u16> = lost.map(|link| link.node.0).collect();
+        let node_count = self.facts.settings.core_nodes().len();
+        if 2 * (node_count - lost.len()) <= node_count {
+            tracing::error!(
+                ?lost,
+                "a majority of the nodes of the consistent core has lost its disk: what they had decided is known to nobody, so \
+                 nothing can be decided any more, and none of them can be taken back; what is led goes on; stop these nodes, and \
+                 start them with the disks that they had"
+            );
+        }
+    }
+
+    /// Hears which store a visitor has. What it may have said over an earlier connection is lost.
+    fn hear_visitor(&mut self, index: usize, node: NodeId, standing: Standing) {
+        if !self.is_other_core_node(node) {
+            return;
+        }
+        self.visitors[index].shown = Some(standing);
+        let conn = self.visitors[index].conn;
+        if self.is_rival(index) {
+            self.send(conn, &FromCore::Occupied);
+            return self.outbox.close(conn, Close::AfterFlush);
+        }
+        if let Some(own) = self.standing() {
+            self.send(conn, &FromCore::Store(own));
+        }
+        // It may not be the process that is found at the address of its node, so it is shown here what it is to know.
+        if let Some(era) = self.core().map(Core::era).filter(|era| standing.era < era.number).cloned() {
+            self.send(conn, &FromCore::Era(Box::new(era)));
+        }
+        self.input(CoreInput::Connected(node));
+        self.hear_standing(node, standing);
+    }
+
+    fn is_other_core_node(&self, node: NodeId) -> bool {
+        self.links.iter().any(|link| link.node == node)
+    }
+
+    /// Whether a visitor has a store that the core does not know, while another process of its node is heard: somebody has
+    /// started a second one, or the first one has ended just now.
+    fn is_rival(&self, index: usize) -> bool {
+        let Part::Core(core, _) = &self.part else { return false };
+        let Visitor { node: Some(node), incarnation, shown: Some(shown), .. } = self.visitors[index] else {
+            return false;
+        };
+        let current = core.state().and_then(|state| state.current(node));
+        let is_current = current.is_some_and(|current| current.incarnation == incarnation);
+        // One that is to create a cluster hears that there is one, and ends.
+        let is_stranger = !core.era().names(node, shown.number) && !shown.is_founding;
+        is_stranger && !is_current && core.is_heard(node, self.now)
+    }
+
+    /// Hears in which era of the core another of its nodes is.
+    fn hear_era(&mut self, node: NodeId, era: Box<Era>) {
+        if !self.is_other_core_node(node) {
+            return;
+        }
         match &mut self.part {
             Part::None => {}
             Part::Meeting(_, meeting) => {
-                meeting.hear(node, number, founders);
+                meeting.hear_era(node, era);
                 self.end_meeting();
             }
-            Part::Core(_, own) if own.founders.get(&node) != Some(&number) => tracing::error!(
-                node = node.0,
-                "this node of the consistent core has another store than the core began with: it has lost its disk, and what \
-                 it says counts for nothing"
-            ),
-            Part::Core(..) => {}
+            Part::Joining(store) if era.names(self.facts.node, store.number()) => {
+                let store = (**store).clone();
+                self.take_part(store, &era);
+            }
+            Part::Joining(_) => {}
+            Part::Core(..) => self.input(CoreInput::Era { from: node, era }),
         }
     }
 
-    /// What a visitor says to the core counts from here on; what it may have said before is lost, and both ends go by that.
-    fn begin_hearing(&mut self, index: usize) {
-        let Visitor { node: Some(node), store: Some(number), .. } = self.visitors[index] else { return };
-        if matches!(&self.part, Part::Core(_, own) if own.founders.get(&node) == Some(&number)) {
-            self.input(CoreInput::Connected(node));
-        }
-    }
-
-    /// Takes part in the core, if all of its nodes are known by now.
+    /// Ends the meeting, if it has come to something.
     fn end_meeting(&mut self) {
-        let Part::Meeting(_, meeting) = &self.part else { return };
+        let Part::Meeting(store, meeting) = &self.part else { return };
+        let mut store = (**store).clone();
         match meeting.outcome() {
             Met::Waiting => {}
             Met::Excluded => {
+                // When it is started the next time, it knows.
+                store.set_usage(Use::Join);
                 tracing::error!(
                     node = self.facts.node.0,
                     "the consistent core began with another store of this node, which is lost: this one has promised nothing, \
-                     so it must not vote; the node stops"
+                     so it must not vote; the node stops; start it without --create, and it says how it is taken back"
                 );
                 std::process::exit(1);
             }
-            Met::Agreed(founders) => {
-                let Part::Meeting(mut store, _) = core::mem::replace(&mut self.part, Part::None) else { return };
-                store.set_founders(&founders);
+            Met::Agreed(era) => {
                 tracing::info!(node = self.facts.node.0, "all nodes of the consistent core have met");
-                self.part = Part::core(&self.facts, *store, founders);
-                // Those who have met this one already are shown the founders.
-                if let Some((number, founders)) = self.own_store() {
-                    self.say_to_core(&ToCore::Store { number, founders });
-                }
-                (0..self.visitors.len()).for_each(|index| self.begin_hearing(index));
+                self.take_part(store, &era);
             }
         }
+    }
+
+    /// Takes part in the core, in an era that names the store here.
+    fn take_part(&mut self, mut store: Store, era: &Era) {
+        store.begin_era(era);
+        tracing::info!(node = self.facts.node.0, era = era.number, "takes part in the consistent core");
+        self.part = Part::core(&self.facts, store, era.clone());
+        // What was said before is lost, and both ends go by that.
+        if let Some(standing) = self.standing() {
+            self.say_to_core(&ToCore::Store(standing));
+        }
+        let others: Vec<NodeId> = self.links.iter().map(|link| link.node).collect();
+        others.into_iter().for_each(|node| self.input(CoreInput::Connected(node)));
     }
 
     fn input(&mut self, input: CoreInput) {
@@ -413,11 +517,9 @@ impl Control {
         let outputs: Vec<CoreOutput> = core.drain_outputs().collect();
         for output in outputs {
             match output {
-                CoreOutput::Send { to, message } => {
-                    if let Some(conn) = self.links.iter().find(|link| link.node == to).and_then(Link::up) {
-                        self.send(conn, &ToCore::Consensus(message));
-                    }
-                }
+                CoreOutput::Send { to, era, message } => self.say_to(to, &ToCore::Consensus { era, message }),
+                CoreOutput::ShowEra { to, era } => self.say_to(to, &ToCore::Era(era)),
+                CoreOutput::Replaced => self.end_replaced(),
                 CoreOutput::Registered { run, nonce } => {
                     self.say_to_node(run.node, &FromCore::Registered { run, nonce });
                     self.hear_registered(run, nonce);
@@ -475,6 +577,15 @@ impl Control {
         conns.into_iter().for_each(|conn| self.send(conn, words));
     }
 
+    fn end_replaced(&self) -> ! {
+        tracing::error!(
+            node = self.facts.node.0,
+            "another store has taken the place of this one in the consistent core, and what this one says counts for nothing any \
+             more: the node stops; to take it back as it is now, empty its node.data_dir and start it without --create"
+        );
+        std::process::exit(1);
+    }
+
     /// Tells a node that has just connected all there is to know.
     fn tell_all(&mut self, conn: ConnId, node: NodeId) {
         let Some(state) = self.core().and_then(Core::state) else { return };
@@ -515,6 +626,21 @@ impl Control {
         }
     }
 
+    /// Leaves a node of the core alone for a while that hears another process of this node. It closes the connection.
+    fn hear_occupied(&mut self, by: NodeId) {
+        let suspicion = self.facts.settings.replication().suspicion;
+        let Some(link) = self.links.iter_mut().find(|link| link.node == by) else { return };
+        link.retry_at = self.now.saturating_add(2 * suspicion);
+        if !core::mem::replace(&mut link.is_occupied_said, true) {
+            tracing::warn!(
+                node = self.facts.node.0,
+                by = by.0,
+                "the consistent core hears another process of this node, and this one has an empty node.data_dir: it waits until \
+                 the other one has ended"
+            );
+        }
+    }
+
     fn hear_news(&mut self, group: GroupId, news: News, missing: Vec<ReplicaId>) {
         let Some(known) = self.versions.get_mut(group.0 as usize) else { return };
         if *known < news.version {
@@ -527,6 +653,7 @@ impl Control {
     /// Handles what another node says to the core.
     fn handle_to_core(&mut self, index: usize, from: NodeId, words: ToCore) {
         match words {
+            ToCore::Register { .. } if self.is_rival(index) => {}
             ToCore::Register { nonce } => self.input(CoreInput::Register { node: from, nonce }),
             ToCore::Heartbeat(heartbeat) if heartbeat.from.node == from => self.input(CoreInput::Heartbeat(heartbeat)),
             ToCore::Ask { from: run, group, ask } if run.node == from => {
@@ -539,23 +666,9 @@ impl Control {
             ToCore::Operate { from: run, number, operation } if run.node == from => {
                 self.input(CoreInput::Operate { from: run, number, operation });
             }
-            ToCore::Store { number, founders } => {
-                self.visitors[index].store = Some(number);
-                self.hear_store(from, number, founders);
-                self.begin_hearing(index);
-                if let Some((number, founders)) = self.own_store() {
-                    let conn = self.visitors[index].conn;
-                    self.send(conn, &FromCore::Store { number, founders });
-                }
-            }
-            ToCore::Consensus(message) => {
-                let Part::Core(_, CoreStore { founders, .. }) = &self.part else { return };
-                let store = self.visitors[index].store;
-                // Until it has shown its store, nothing of it counts.
-                if store.is_some() && founders.get(&from).copied() == store {
-                    self.input(CoreInput::Message { from, message });
-                }
-            }
+            ToCore::Store(standing) => self.hear_visitor(index, from, standing),
+            ToCore::Era(era) => self.hear_era(from, era),
+            ToCore::Consensus { era, message } => self.input(CoreInput::Message { from, era, message }),
             ToCore::Heartbeat(_) | ToCore::Ask { .. } | ToCore::Operate { .. } => {
                 tracing::warn!(node = from.0, "a node speaks for another one; dropped");
             }
@@ -564,7 +677,9 @@ impl Control {
 
     fn handle_from_core(&mut self, from: NodeId, words: FromCore) {
         match words {
-            FromCore::Store { number, founders } => self.hear_store(from, number, founders),
+            FromCore::Store(standing) => self.hear_standing(from, standing),
+            FromCore::Era(era) => self.hear_era(from, era),
+            FromCore::Occupied => self.hear_occupied(from),
             FromCore::Registered { run, nonce } => self.hear_registered(run, nonce),
             FromCore::Current { run } => self.hear_current(run),
             FromCore::Events(events) => {
@@ -625,8 +740,8 @@ impl Control {
         match frame.body {
             Body::Welcome(welcome) if greeting::is_expected(&self.facts, &welcome, node) => {
                 self.links[index].is_refusal_said = false;
-                if let Some((number, founders)) = self.own_store() {
-                    self.send(conn, &ToCore::Store { number, founders });
+                if let Some(standing) = self.standing() {
+                    self.send(conn, &ToCore::Store(standing));
                 }
                 let next = self.shared.exchange.journal().next();
                 self.send(conn, &ToCore::Events { next });
@@ -718,7 +833,8 @@ impl Control {
                     earlier.is_over = true;
                     self.outbox.close(earlier.conn, Close::Now);
                 }
-                self.visitors[index].node = Some(hello.node);
+                let visitor = &mut self.visitors[index];
+                (visitor.node, visitor.incarnation) = (Some(hello.node), hello.incarnation);
                 self.tell_all(conn, hello.node);
                 Next::Enter
             }
@@ -761,12 +877,44 @@ impl Control {
 }
 
 impl Part {
+    /// Goes on with what is in the store.
+    fn new(facts: &Facts, store: Store) -> Self {
+        match (store.era(), store.usage()) {
+            (Some(era), _) => Self::core(facts, store, era),
+            (None, Use::Found) => {
+                let meeting = Meeting::new((facts.node, store.number()), facts.settings.core_nodes());
+                Self::Meeting(Box::new(store), Box::new(meeting))
+            }
+            (None, Use::Join) => {
+                tracing::warn!(
+                    node = facts.node.0,
+                    "this node belongs to the consistent core and has nothing of what that has agreed on: it works, and does not \
+                     vote; if it has lost its disk, `quorate core replace {} --connect HOST:PORT` takes it back; if the cluster \
+                     is new, start it again with --create",
+                    facts.node
+                );
+                Self::Joining(Box::new(store))
+            }
+        }
+    }
+
+    /// Returns what there is to say of it.
+    fn shown(&self) -> CorePart {
+        match self {
+            Self::None => CorePart::None,
+            Self::Meeting(..) => CorePart::Meeting,
+            Self::Joining(_) => CorePart::Joining,
+            Self::Core(core, _) => CorePart::Voting(core.era().number),
+        }
+    }
+
     /// Takes part in the core.
-    fn core(facts: &Facts, store: Store, founders: Founders) -> Self {
+    fn core(facts: &Facts, store: Store, era: Era) -> Self {
         let replication = facts.settings.replication();
         let settings = CoreSettings {
             me: facts.node,
             nodes: facts.settings.core_nodes().to_vec(),
+            era,
             birth: facts.birth(),
             suspicion: replication.suspicion,
             patience: facts.patience(),
@@ -774,7 +922,7 @@ impl Part {
             tick: (replication.suspicion / 15).min(TICK_MAX),
         };
         let number = store.number();
-        Self::Core(Box::new(Core::new(settings, store, clock::now())), CoreStore { number, founders })
+        Self::Core(Box::new(Core::new(settings, store, clock::now())), number)
     }
 }
 
@@ -823,8 +971,9 @@ impl Handler for Control {
             conn,
             came_at: self.now,
             node: None,
-            store: None,
             next_event: None,
+            incarnation: Incarnation(0),
+            shown: None,
             is_over: false,
             reader,
         });

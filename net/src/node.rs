@@ -22,7 +22,7 @@ use crate::clock;
 use crate::config::{Door, Io, Settings};
 use crate::control::Control;
 use crate::control::exchange::Exchange;
-use crate::control::store::{Identity, Store, StoreError, draw};
+use crate::control::store::{Identity, Store, StoreError, Use, draw};
 use crate::cpu::{Bell, Channels, Cpu, Link};
 use crate::driver::{self, Driver};
 use crate::resp::session::{AclLogEntry, ClientRecord, Password, Pause};
@@ -121,11 +121,10 @@ pub enum StartError {
     /// What the consistent core has agreed on cannot be read, or must not be used by this node.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A node of the core that is not to create a cluster and has nothing of one.
+    /// The only node of the core, that is not to create a cluster and has nothing of one.
     #[error(
-        "node {node} belongs to the consistent core, and {path} holds nothing that the core has agreed on; to create the \
-         cluster, start each node of the core once with --create; a node that has lost its disk is not taken back so: the others \
-         know it by its store"
+        "node {node} is the only one of the consistent core, and {path} holds nothing that the core has agreed on; to create \
+         the cluster, start each node of the core once with --create; if the disk was lost, so is what the core knew"
     )]
     NotCreated {
         /// The node.
@@ -190,7 +189,7 @@ pub struct Node {
 pub enum Birth {
     /// The cluster is new: a node of the core makes its store.
     Create,
-    /// The cluster is there: a node of the core has its store.
+    /// The cluster is there: a node of the core has its store, or has lost it.
     Join,
 }
 
@@ -246,13 +245,11 @@ impl Node {
     }
 
     fn start_control(&mut self, birth: Birth) -> Result<(), StartError> {
-        // Behind the CPUs: a start that fails because a port of theirs is taken creates nothing.
-        let store = open_store(&self.facts, birth)?;
         let (facts, shared) = (Arc::clone(&self.facts), Arc::clone(&self.shared));
         let nonce = draw().map_err(StartError::Random)?;
         let (started, has_started) = mpsc::channel();
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
-            match open_control(facts, shared, store, nonce) {
+            match open_control(facts, shared, birth, nonce) {
                 Ok((control, transport)) => {
                     let _ = started.send(Ok(()));
                     control.run(transport);
@@ -345,17 +342,27 @@ fn open_store(facts: &Facts, birth: Birth) -> Result<Option<Store>, StartError> 
     }
     let path = facts.settings.node().data_dir.join(STORE_FILE);
     let identity = Identity { cluster: facts.settings.cluster().id.clone(), node: facts.node };
-    match birth {
-        Birth::Create => {
+    let usage = match birth {
+        Birth::Create => Use::Found,
+        Birth::Join => Use::Join,
+    };
+    match (Store::open(&path, &identity)?, usage) {
+        (None, Use::Join) if facts.settings.core_nodes().len() == 1 => {
+            Err(StartError::NotCreated { node: facts.node.0, path })
+        }
+        (None, _) => {
             let dir = &facts.settings.node().data_dir;
             let made = std::fs::create_dir_all(dir);
             made.map_err(|source| StoreError::Io { path: dir.clone(), source })?;
-            Ok(Some(Store::create(&path, &identity)?))
+            Ok(Some(Store::create(&path, &identity, usage)?))
         }
-        Birth::Join => match Store::open(&path, &identity)? {
-            Some(store) => Ok(Some(store)),
-            None => Err(StartError::NotCreated { node: facts.node.0, path }),
-        },
+        (Some(store), Use::Join) => Ok(Some(store)),
+        // Started without the word to create a cluster by mistake: it has said and heard nothing that counts.
+        (Some(mut store), Use::Found) if store.era().is_none() && store.usage() == Use::Join => {
+            store.set_usage(Use::Found);
+            Ok(Some(store))
+        }
+        (Some(_), Use::Found) => Err(StoreError::Exists { path }.into()),
     }
 }
 
@@ -363,7 +370,7 @@ fn open_store(facts: &Facts, birth: Birth) -> Result<Option<Store>, StartError> 
 fn open_control(
     facts: Arc<Facts>,
     shared: Arc<Shared>,
-    store: Option<Store>,
+    birth: Birth,
     nonce: u64,
 ) -> Result<(Control, transport::AnyTransport), StartError> {
     // It sleeps most of the time, and moves little.
@@ -375,6 +382,8 @@ fn open_control(
         let listener = transport.listen(&address, ListenOptions { port: PortSharing::Exclusive, ..Default::default() });
         listener.map_err(|source| StartError::Listen { address: address.to_string(), key: "listen.peer", source })?;
     }
+    // Behind all doors: a start that fails because a port is taken creates nothing.
+    let store = open_store(&facts, birth)?;
     let _ = shared.exchange.waker.set(transport.waker());
     Ok((Control::new(facts, shared, store, nonce, &settings), transport))
 }

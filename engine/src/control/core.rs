@@ -10,6 +10,8 @@
 //! So nothing is forwarded, and nobody waits for a core node that has failed. All of them tell what has been decided to
 //! whomever they are connected to. All hear the heartbeats too, so that a new leader of the core knows at once who is silent.
 //!
+//! A core node is known by its store. One that has lost it is replaced by another one, in the next [`era`] of the core.
+//!
 //! # Invariants
 //! K1. Only what is decided is told. K2. The leader does not propose a thing again that lies undecided in its log; a new
 //! leader knows nothing of that and may, which is harmless: runs are told apart by their nonces, changes by the version
@@ -26,23 +28,25 @@
 //! # What it expects of its host
 //! Messages between two core nodes come in the order in which they were sent. If some may be lost, those behind them do
 //! not come either, until both sides have been told that they are connected anew; nothing of an older connection comes
-//! after that. A core node that has lost its store must not come back under its name: what it promised is forgotten. Its
-//! own node's heartbeats are passed to it like all others. Who connects anew is told what there is to know, from [`Core::state`].
+//! after that. Core nodes that are connected show each other in which era their stores are, anew when that changes. A core
+//! node that has lost its store is none until an era names its new one: what it promised is forgotten. Its own node's
+//! heartbeats are passed to it like all others. Who connects anew is told what there is to know, from [`Core::state`].
 
 mod clipped;
 mod consensus;
 mod entry;
+mod era;
 
 use core::fmt;
 use core::time::Duration;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use omnipaxos::messages::Message;
 use omnipaxos::messages::sequence_paxos::PaxosMsg;
-use omnipaxos::storage::Storage;
 
 use self::consensus::{Consensus, Decided, ELECTION_TICKS};
 pub use self::entry::{Entry, Image};
+pub use self::era::{Era, EraStore, ReplaceError};
 use crate::control::detector::{Detector, Heartbeat};
 use crate::control::keyspace;
 use crate::control::operation::{Decision, Operation, Outcome, Refusal, Scope};
@@ -53,10 +57,14 @@ use crate::ids::{Epoch, GroupId, NodeId, ReplicaId};
 use crate::time::{Instant, nanos};
 
 /// See the module.
-pub struct Core<S: Storage<Entry>> {
+pub struct Core<S: EraStore> {
     settings: CoreSettings,
+    store: S,
+    era: Era,
+    /// Stores that core nodes have shown last and that the era does not name.
+    strangers: BTreeMap<NodeId, u64>,
     consensus: Consensus<S>,
-    /// What the first `applied` entries of the log have led to.
+    /// What the first `applied` entries of the log of this era have led to.
     state: Option<State>,
     applied: usize,
     detector: Detector,
@@ -73,6 +81,8 @@ pub struct CoreSettings {
     pub me: NodeId,
     /// The core nodes: 1, 3 or 5, this one among them, each once.
     pub nodes: Vec<NodeId>,
+    /// The era in which its store is.
+    pub era: Era,
     /// What it makes of the cluster if it is the first to lead: the same at all core nodes.
     pub birth: Birth,
     /// How long a node is silent before it is suspected.
@@ -91,6 +101,8 @@ pub enum CoreInput {
     Message {
         /// From which one the message really came.
         from: NodeId,
+        /// In which era it was sent.
+        era: u32,
         /// What it says.
         message: Box<Message<Entry>>,
     },
@@ -123,6 +135,22 @@ pub enum CoreInput {
     },
     /// A connection to another core node is new.
     Connected(NodeId),
+    /// The process of another core node shows its store, first of all over a connection that is new.
+    Standing {
+        /// Which one.
+        from: NodeId,
+        /// The number of the store.
+        store: u64,
+        /// The number of the era in which it is; 0 if it is in none.
+        era: u32,
+    },
+    /// Another core node shows the era in which it is.
+    Era {
+        /// Which one.
+        from: NodeId,
+        /// The era.
+        era: Box<Era>,
+    },
 }
 
 /// What a core node wants done.
@@ -132,9 +160,20 @@ pub enum CoreOutput {
     Send {
         /// Which one.
         to: NodeId,
+        /// In which era it is sent.
+        era: u32,
         /// What to send.
         message: Box<Message<Entry>>,
     },
+    /// To be shown to another core node: the era in which this one is.
+    ShowEra {
+        /// Which one.
+        to: NodeId,
+        /// The era.
+        era: Box<Era>,
+    },
+    /// Another store has taken the place of this one, so nothing that it says to the core counts: this node is to end.
+    Replaced,
     /// A process has its name. To be told to its node, if that is connected to this core node.
     Registered {
         /// The name.
@@ -184,6 +223,8 @@ impl WallClock {
 enum Role {
     Follower,
     Leader(Box<Leadership>),
+    /// None any more: another store has taken the place of its own.
+    Replaced,
 }
 
 /// What a leader knows that nobody else does, and that the next one does not have to.
@@ -217,25 +258,35 @@ impl CoreSettings {
     /// Returns the settings of a core node with the usual times: a change has twice the suspicion time, and there are 15
     /// ticks in one.
     #[must_use]
-    pub fn new(me: NodeId, nodes: Vec<NodeId>, birth: Birth, suspicion: Duration) -> Self {
-        Self { me, nodes, birth, suspicion, patience: 2 * suspicion, tick: suspicion / 15 }
+    pub fn new(me: NodeId, era: Era, birth: Birth, suspicion: Duration) -> Self {
+        let nodes = era.stores.keys().copied().collect();
+        Self { me, nodes, era, birth, suspicion, patience: 2 * suspicion, tick: suspicion / 15 }
     }
 }
 
-impl<S: Storage<Entry>> Core<S> {
+impl<S: EraStore> Core<S> {
     /// Goes on with what is in the store.
     ///
     /// # Panics
-    /// If the core nodes are not 1, 3 or 5 with this one among them, the tick is zero, or the store fails.
+    /// If the core nodes are not 1, 3 or 5 with this one among them, the era has no store for one of them, the tick is
+    /// zero, or the store fails.
     #[must_use]
     pub fn new(settings: CoreSettings, store: S, now: Instant) -> Self {
         let CoreSettings { me, nodes, suspicion, tick, .. } = &settings;
         assert!([1, 3, 5].contains(&nodes.len()) && nodes.contains(me), "{me} of core nodes {nodes:?}");
         assert!(BTreeSet::from_iter(nodes).len() == nodes.len() && nodes.iter().all(|node| node.0 > 0), "{nodes:?}");
         assert!(nanos(*tick) > 0, "a tick of no length");
+        assert!(
+            nodes.iter().all(|node| settings.era.stores.contains_key(node)),
+            "{:?} of {nodes:?}",
+            settings.era.stores
+        );
         let others = nodes.iter().copied().filter(|node| node != me).collect();
         let mut core = Self {
-            consensus: Consensus::new(*me, nodes, store),
+            consensus: Consensus::new(*me, nodes, store.clone()),
+            store,
+            era: settings.era.clone(),
+            strangers: BTreeMap::new(),
             detector: Detector::new(*suspicion, others),
             next_tick: now.saturating_add(*tick),
             wall: WallClock { ahead_ms: 0 },
@@ -253,11 +304,18 @@ impl<S: Storage<Entry>> Core<S> {
 
     /// Takes an input that was received at `now`.
     pub fn handle(&mut self, now: Instant, input: CoreInput) {
+        if matches!(self.role, Role::Replaced) {
+            return;
+        }
         match input {
-            CoreInput::Message { from, message } if self.is_acceptable(from, &message) => {
+            CoreInput::Message { from, era, message }
+                if era == self.era.number && self.is_acceptable(from, &message) =>
+            {
                 self.consensus.handle(*message)
             }
             CoreInput::Message { .. } => return,
+            CoreInput::Standing { from, store, era } => self.handle_standing(from, store, era),
+            CoreInput::Era { from, era } => self.handle_era(from, *era),
             CoreInput::Connected(node) if self.is_peer(node) => self.consensus.on_connected(node),
             CoreInput::Connected(_) => return,
             CoreInput::Register { node, nonce } => self.handle_registration(now, node, nonce),
@@ -282,7 +340,7 @@ impl<S: Storage<Entry>> Core<S> {
 
     /// Does what is due: see [`Self::wake_at`].
     pub fn on_alarm(&mut self, now: Instant) {
-        if now < self.next_tick {
+        if now < self.wake_at() {
             return;
         }
         let tick = nanos(self.settings.tick);
@@ -300,7 +358,10 @@ impl<S: Storage<Entry>> Core<S> {
     /// Returns when [`Self::on_alarm`] is due.
     #[must_use]
     pub fn wake_at(&self) -> Instant {
-        self.next_tick
+        match self.role {
+            Role::Follower | Role::Leader(_) => self.next_tick,
+            Role::Replaced => Instant(u64::MAX),
+        }
     }
 
     /// Takes what is to be done, in this order.
@@ -316,7 +377,13 @@ impl<S: Storage<Entry>> Core<S> {
         self.state.as_ref()
     }
 
-    /// Returns how many entries of the log the state holds.
+    /// Returns the era in which its store is.
+    #[must_use]
+    pub fn era(&self) -> &Era {
+        &self.era
+    }
+
+    /// Returns how many entries of the log of this era the state holds.
     #[must_use]
     pub fn applied(&self) -> usize {
         self.applied
@@ -332,6 +399,12 @@ impl<S: Storage<Entry>> Core<S> {
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
         self.consensus.leader(self.settings.me)
+    }
+
+    /// Whether the run of a node that was registered last was heard here within the suspicion time.
+    #[must_use]
+    pub fn is_heard(&self, node: NodeId, now: Instant) -> bool {
+        self.detector.is_heard(node, now)
     }
 
     /// Returns the nodes that were not heard here for the suspicion time: what the heartbeats of this core node's own node
@@ -391,6 +464,10 @@ impl<S: Storage<Entry>> Core<S> {
                 Ok(()) => Ok(Decision::Set { key, value, version }),
                 Err(error) => Err(error.into()),
             },
+            Operation::ReplaceStore { node } => match replacement(&self.settings.nodes, &self.strangers, node) {
+                Ok(store) => Ok(Decision::ReplaceStore { node, store }),
+                Err(error) => Err(error.into()),
+            },
         };
         match decision {
             Err(refusal) => {
@@ -429,6 +506,54 @@ impl<S: Storage<Entry>> Core<S> {
         self.begin_barrier(now);
     }
 
+    // ---- eras ----
+
+    fn handle_standing(&mut self, from: NodeId, store: u64, era: u32) {
+        if !self.is_peer(from) {
+            return;
+        }
+        if self.era.names(from, store) {
+            self.strangers.remove(&from);
+        } else {
+            self.strangers.insert(from, store);
+        }
+        if era < self.era.number {
+            self.outputs.push_back(CoreOutput::ShowEra { to: from, era: Box::new(self.era.clone()) });
+        }
+    }
+
+    fn handle_era(&mut self, from: NodeId, era: Era) {
+        let is_whole = self.settings.nodes.iter().all(|node| era.stores.contains_key(node));
+        if !self.is_peer(from) || !is_whole {
+            return;
+        }
+        let number = era.number;
+        if number > self.era.number {
+            self.begin_era(era);
+        }
+        if number == self.era.number {
+            // What it has said in this era before was said too early.
+            self.consensus.on_connected(from);
+        }
+    }
+
+    fn begin_era(&mut self, era: Era) {
+        let CoreSettings { me, nodes, .. } = &self.settings;
+        if self.era.stores[me] != era.stores[me] {
+            self.role = Role::Replaced;
+            self.outputs.push_back(CoreOutput::Replaced);
+            return;
+        }
+        self.store.begin_era(&era);
+        self.consensus = Consensus::new(*me, nodes, self.store.clone());
+        // The image with which it begins is the first thing to be applied.
+        (self.role, self.applied, self.era) = (Role::Follower, 0, era);
+        self.strangers.retain(|node, store| !self.era.names(*node, *store));
+        for to in nodes.iter().copied().filter(|node| node != me) {
+            self.outputs.push_back(CoreOutput::ShowEra { to, era: Box::new(self.era.clone()) });
+        }
+    }
+
     // ---- what is agreed on ----
 
     /// Goes on after something has happened: with what is decided by it, and what is to be sent.
@@ -437,6 +562,9 @@ impl<S: Storage<Entry>> Core<S> {
         self.advance_role(now);
         // Alone, what is proposed is decided.
         self.apply_decided(now);
+        if matches!(self.role, Role::Replaced) {
+            return;
+        }
         self.consensus.compact();
         let mut messages = Vec::new();
         self.consensus.take_messages(&mut messages);
@@ -444,17 +572,24 @@ impl<S: Storage<Entry>> Core<S> {
             // A number out of a message that was not that of a core node: to be sent to nobody.
             let to = u16::try_from(message.get_receiver()).map(NodeId).ok().filter(|to| self.is_peer(*to));
             if let Some(to) = to {
-                self.outputs.push_back(CoreOutput::Send { to, message: Box::new(message) });
+                self.outputs.push_back(CoreOutput::Send { to, era: self.era.number, message: Box::new(message) });
             }
         }
     }
 
     fn apply_decided(&mut self, now: Instant) {
+        if matches!(self.role, Role::Replaced) {
+            return;
+        }
         for part in self.consensus.decided_from(self.applied) {
             match part {
                 Decided::Entry(entry) => self.apply(&entry, now),
                 Decided::Image(applied, image) => self.install(applied, image, now),
             }
+        }
+        if let Some(next) = self.state.as_ref().and_then(|state| self.era.next(state)) {
+            self.begin_era(next);
+            self.apply_decided(now);
         }
     }
 
@@ -525,7 +660,8 @@ impl<S: Storage<Entry>> Core<S> {
 
     fn advance_role(&mut self, now: Instant) {
         match (self.consensus.leads(), &self.role) {
-            (None, _) => self.role = Role::Follower,
+            (_, Role::Replaced) => (),
+            (None, Role::Follower | Role::Leader(_)) => self.role = Role::Follower,
             (Some(round), Role::Leader(leadership)) if leadership.round == round => (),
             (Some(round), Role::Follower | Role::Leader(_)) => self.become_leader(round, now),
         }
@@ -611,6 +747,15 @@ fn observe(state: &State, detector: &Detector, now: Instant) -> Option<Command> 
     (!down.is_empty() || !back.is_empty()).then_some(Command::Observe { down, back })
 }
 
+/// Returns the number of the store that can take the place of the one that a core node has lost. `strangers`: what core nodes have
+/// shown that the era does not name.
+fn replacement(nodes: &[NodeId], strangers: &BTreeMap<NodeId, u64>, node: NodeId) -> Result<u64, ReplaceError> {
+    if !nodes.contains(&node) {
+        return Err(ReplaceError::NoCoreNode { node, nodes: nodes.to_vec() });
+    }
+    strangers.get(&node).copied().ok_or(ReplaceError::NothingToReplace { node })
+}
+
 /// Returns the losses that an operator accepts.
 fn accept_loss(state: &State, detector: &Detector, scope: Scope, now: Instant) -> Result<Vec<Planned>, Refusal> {
     let plan = |group| Planner::accept_loss(state, detector, group, now);
@@ -628,13 +773,14 @@ fn accept_loss(state: &State, detector: &Detector, scope: Scope, now: Instant) -
     }
 }
 
-impl<S: Storage<Entry>> fmt::Debug for Core<S> {
+impl<S: EraStore> fmt::Debug for Core<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { settings, applied, .. } = self;
+        let Self { settings, applied, era, .. } = self;
         let (me, leader) = (settings.me, self.leader());
         f.debug_struct("Core")
             .field("me", &me)
             .field("leader", &leader)
+            .field("era", &era.number)
             .field("applied", applied)
             .finish_non_exhaustive()
     }

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Epoch, GroupId, LogIndex, ReplicaId};
+use crate::ids::{Epoch, GroupId, LogIndex, NodeId, ReplicaId};
 
 /// How many events are kept.
 pub const EVENTS_MAX: usize = 4096;
@@ -162,6 +162,11 @@ pub enum Event {
         replica: ReplicaId,
         /// Why, in words.
         why: String,
+    },
+    /// Another store has taken the place of the one that a core node has lost.
+    StoreReplaced {
+        /// Which one.
+        node: NodeId,
     },
     /// A key of the core was stored.
     Stored {

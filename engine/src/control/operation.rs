@@ -13,11 +13,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::core::ReplaceError;
 use crate::control::journal::Event;
 use crate::control::keyspace::{KeyspaceError, Stored};
 use crate::control::planner::NotLost;
 use crate::control::state::Planned;
-use crate::ids::{GroupId, ReplicaId};
+use crate::ids::{GroupId, NodeId, ReplicaId};
 
 /// What is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,6 +41,11 @@ pub enum Operation {
     },
     /// Something has happened at the node, and belongs into the stream of events.
     Report(Vec<Event>),
+    /// A core node has lost its store: the one that it has shown instead takes its place.
+    ReplaceStore {
+        /// Which one.
+        node: NodeId,
+    },
 }
 
 /// Which groups.
@@ -67,6 +73,13 @@ pub enum Decision {
     },
     /// See [`Operation::Report`].
     Report(Vec<Event>),
+    /// This store takes the place of the one of a core node. It is the last thing in a log: see [`Era`](crate::control::core::Era).
+    ReplaceStore {
+        /// Which one.
+        node: NodeId,
+        /// The number of the store.
+        store: u64,
+    },
 }
 
 /// How it ended.
@@ -83,6 +96,11 @@ pub enum Outcome {
     Value(Option<Stored>),
     /// The events are recorded.
     Reported,
+    /// Another store has taken the place of the one of a core node.
+    StoreReplaced {
+        /// Which one.
+        node: NodeId,
+    },
     /// Nothing was changed.
     Refused(Refusal),
 }
@@ -114,4 +132,7 @@ pub enum Refusal {
     /// The key cannot be stored so.
     #[error(transparent)]
     Keyspace(#[from] KeyspaceError),
+    /// There is no store to replace, or none to take its place.
+    #[error(transparent)]
+    Replace(#[from] ReplaceError),
 }

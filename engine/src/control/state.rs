@@ -6,9 +6,13 @@
 //! by it and those that follow it in a circle. From then on groups change by [`Command::Change`], decided by the planner on
 //! a version of the record, and refused if that has changed meanwhile.
 //!
+//! [`Decision::ReplaceStore`] is the last thing in a log: another one goes on from the state it leads to (see
+//! [`Era`](crate::control::core::Era)).
+//!
 //! # Invariants
 //! C1. An incarnation is given once. C2. Learners of a group are the current runs of its nodes that are no members. C3. A
-//! run that was declared dead is never the current one of its node again.
+//! run that was declared dead is never the current one of its node again. C4. What comes behind the end of a log changes
+//! nothing.
 //!
 //! # Source
 //! The design, section 5; the replication protocol, section 1.1.
@@ -56,6 +60,8 @@ pub struct State {
     /// Current runs that are down, as far as was agreed.
     down: BTreeSet<ReplicaId>,
     journal: Journal,
+    /// What has ended the log: the core node whose store is replaced, and the number of the new one.
+    replaced: Option<(NodeId, u64)>,
 }
 
 /// How the last operation of a run ended.
@@ -213,6 +219,7 @@ impl State {
             answered: BTreeMap::new(),
             down: BTreeSet::new(),
             journal: Journal::default(),
+            replaced: None,
         }
     }
 
@@ -230,6 +237,10 @@ impl State {
     }
 
     fn carry_out(&mut self, command: &Command, happened: &mut Vec<Event>) -> Applied {
+        // C4.
+        if self.replaced.is_some() {
+            return Applied::default();
+        }
         let before: Vec<u64> = self.groups.iter().map(|group| group.record.version()).collect();
         let (mut registered, mut outcome) = (None, None);
         let known_before = self.last_incarnation;
@@ -264,6 +275,18 @@ impl State {
     #[must_use]
     pub fn birth(&self) -> &Birth {
         &self.birth
+    }
+
+    /// Returns what has ended the log, if anything has: the core node whose store is replaced, and the number of the new one.
+    #[must_use]
+    pub fn replaced(&self) -> Option<(NodeId, u64)> {
+        self.replaced
+    }
+
+    /// Returns what the log that follows begins with.
+    #[must_use]
+    pub fn carried_over(&self) -> Self {
+        Self { replaced: None, ..self.clone() }
     }
 
     /// Returns the run that a node registered as last, if it was with this nonce.
@@ -497,6 +520,11 @@ impl State {
                 happened.extend(events.iter().take(REPORTS_MAX).filter(|event| event.is_report()).cloned());
                 Outcome::Reported
             }
+            Decision::ReplaceStore { node, store } => {
+                self.replaced = Some((*node, *store));
+                happened.push(Event::StoreReplaced { node: *node });
+                Outcome::StoreReplaced { node: *node }
+            }
         };
         self.answered.insert(caller.node, Answered { run: caller, number, outcome: outcome.clone() });
         Some(outcome)
@@ -607,13 +635,14 @@ struct StateParts {
     answered: BTreeMap<NodeId, Answered>,
     down: BTreeSet<ReplicaId>,
     journal: Journal,
+    replaced: Option<(NodeId, u64)>,
 }
 
 impl TryFrom<StateParts> for State {
     type Error = &'static str;
 
     fn try_from(parts: StateParts) -> Result<Self, Self::Error> {
-        let StateParts { birth, nodes, last_incarnation, groups, keyspace, answered, down, journal } = parts;
+        let StateParts { birth, nodes, last_incarnation, groups, keyspace, answered, down, journal, replaced } = parts;
         let slots = birth.slots;
         let is_formed = groups.len() == slots.group_count() as usize;
         let mut records = (0..).map(GroupId).zip(&groups);
@@ -626,7 +655,7 @@ impl TryFrom<StateParts> for State {
         } else if !journal.is_sound() {
             Err("the stream of events has gaps")
         } else {
-            Ok(Self { birth, nodes, last_incarnation, groups, keyspace, answered, down, journal })
+            Ok(Self { birth, nodes, last_incarnation, groups, keyspace, answered, down, journal, replaced })
         }
     }
 }

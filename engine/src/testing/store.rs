@@ -8,7 +8,7 @@ use std::rc::Rc;
 use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::storage::{StopSign, Storage, StorageOp, StorageResult};
 
-use crate::control::core::{Entry, Image};
+use crate::control::core::{Entry, Era, EraStore, Image};
 
 /// See the module. Clones are the same store.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,7 @@ pub struct MemoryStore(Rc<RefCell<Content>>);
 
 #[derive(Debug, Default)]
 struct Content {
+    era: Option<Era>,
     promise: Option<Ballot>,
     accepted_round: Option<Ballot>,
     /// From `compacted` on.
@@ -30,6 +31,12 @@ struct Content {
 }
 
 impl MemoryStore {
+    /// Returns the era in which it is.
+    #[must_use]
+    pub fn era(&self) -> Option<Era> {
+        self.0.borrow().era.clone()
+    }
+
     /// Its core node has failed.
     pub fn crash(&self) {
         let mut content = self.0.borrow_mut();
@@ -40,6 +47,12 @@ impl MemoryStore {
     #[must_use]
     pub fn writes(&self) -> u64 {
         self.0.borrow().writes
+    }
+
+    /// Returns the log, without what is in the image.
+    #[must_use]
+    pub fn log(&self) -> Vec<Entry> {
+        self.0.borrow().log.clone()
     }
 
     /// Returns how many entries the log has, those in the image included.
@@ -78,6 +91,22 @@ impl Content {
             StorageOp::SetStopsign(stop_sign) => self.stop_sign = stop_sign,
             StorageOp::SetSnapshot(image) => self.image = image,
         }
+    }
+}
+
+impl EraStore for MemoryStore {
+    fn begin_era(&mut self, era: &Era) {
+        let mut content = self.0.borrow_mut();
+        let base = usize::from(era.start.is_some());
+        *content = Content {
+            era: Some(era.clone()),
+            compacted: base,
+            decided: base,
+            decided_on_disk: base,
+            image: era.start.clone().map(Image::State),
+            writes: content.writes + 1,
+            ..Content::default()
+        };
     }
 }
 

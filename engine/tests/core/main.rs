@@ -1,5 +1,6 @@
 //! The consistent core as a whole: core nodes that agree over a network that loses connections, and go on from their stores.
 
+mod replaced;
 mod stage;
 
 use omnipaxos::ballot_leader_election::Ballot;
@@ -274,7 +275,7 @@ fn what_strangers_say_is_dropped() {
         ] {
             let now = Instant(stage.now);
             let core = stage.place(A).core.as_mut().expect("a core node");
-            core.handle(now, CoreInput::Message { from, message: Box::new(message.clone()) });
+            core.handle(now, CoreInput::Message { from, era: 1, message: Box::new(message.clone()) });
             core.handle(now, CoreInput::Connected(NodeId(9)));
             assert_eq!(core.drain_outputs().count(), 0, "{message:?}");
         }
@@ -292,7 +293,7 @@ fn an_answer_to_nobody_is_not_sent() {
     let message = Message::SequencePaxos(PaxosMessage { from: 2, to: 1, msg: PaxosMsg::Decide(decide) });
     let now = Instant(stage.now);
     let core = stage.place(A).core.as_mut().expect("a core node");
-    core.handle(now, CoreInput::Message { from: B, message: Box::new(message) });
+    core.handle(now, CoreInput::Message { from: B, era: 1, message: Box::new(message) });
     let sends = core.drain_outputs().filter(|output| matches!(output, CoreOutput::Send { .. }));
     assert_eq!(sends.count(), 0);
 }

@@ -7,18 +7,20 @@
 //!
 //! No operation on that key misses what was told before it began (`version`).
 //!
-//! After every step: core nodes that have applied equally much agree (`seen`), and nobody is told two things about the same
+//! A core node that is wiped starts as a process like the others, over a blank store, until an era names that one.
+//!
+//! After every step: core nodes that have applied equally much of an era agree (`seen`), and nobody is told two things about the same
 //! version of a group (`told`), or two names for one process (`named`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use quorate_engine::control::core::{Core, CoreInput, CoreOutput, CoreSettings};
+use quorate_engine::control::core::{Core, CoreInput, CoreOutput, CoreSettings, Entry, Era, EraStore as _};
 use quorate_engine::control::detector::Heartbeat;
 use quorate_engine::control::keyspace::KeyspaceError;
-use quorate_engine::control::operation::{Operation, Outcome, Refusal};
+use quorate_engine::control::operation::{Decision, Operation, Outcome, Refusal};
 use quorate_engine::control::record::{Ask, News};
-use quorate_engine::control::state::{Birth, Hope, State};
+use quorate_engine::control::state::{Birth, Command, Hope, State};
 use quorate_engine::ids::{GroupId, NodeId, ReplicaId};
 use quorate_engine::slots::SlotMap;
 use quorate_engine::testing::store::MemoryStore;
@@ -44,9 +46,11 @@ pub(crate) struct Stage {
     arrivals: BTreeMap<(NodeId, NodeId), u64>,
     events: BTreeMap<(u64, u64), Event>,
     event_count: u64,
-    seen: BTreeMap<usize, State>,
+    seen: BTreeMap<(u32, usize), State>,
     told: BTreeMap<(GroupId, u64), News>,
     named: BTreeMap<ReplicaId, u64>,
+    rules: Rules,
+    store_count: u64,
     /// Whether processes use the key.
     pub(crate) is_operating: bool,
     /// The latest version of the key that anybody was told.
@@ -54,9 +58,24 @@ pub(crate) struct Stage {
     pub(crate) operation_count: u64,
 }
 
+/// Whether the rules on stores are kept, or which one is taken away to see that it is missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rules {
+    Kept,
+    /// A blank store takes part in an era that does not name it.
+    BlankStoresVote,
+    /// Messages count in every era.
+    ErasAreMixed,
+}
+
 pub(crate) struct Node {
+    /// None as well while it is none of the core, as no era names its store.
     pub(crate) core: Option<Core<MemoryStore>>,
     pub(crate) store: MemoryStore,
+    /// By which its store is known.
+    pub(crate) number: u64,
+    /// Its stores before, which were not gone after all.
+    pub(crate) shelf: Vec<(MemoryStore, u64)>,
     /// Grows with each start; 0 while it is down.
     nonce: u64,
     pub(crate) run: Option<ReplicaId>,
@@ -104,6 +123,8 @@ impl Stage {
             let node_state = Node {
                 core: None,
                 store: MemoryStore::default(),
+                number: u64::from(node.0),
+                shelf: Vec::new(),
                 nonce: 0,
                 run: None,
                 news: BTreeMap::new(),
@@ -115,11 +136,15 @@ impl Stage {
             };
             (*node, node_state)
         };
+        let mut nodes: BTreeMap<NodeId, Node> = all.iter().map(node).collect();
+        let core_nodes = all[..usize::from(core_count)].to_vec();
+        let first = Era::first(core_nodes.iter().map(|node| (*node, u64::from(node.0))).collect());
+        nodes.values_mut().take(core_nodes.len()).for_each(|node| node.store.begin_era(&first));
         Self {
             now: 0,
             random: Random(seed),
-            nodes: all.iter().map(node).collect(),
-            core_nodes: all[..usize::from(core_count)].to_vec(),
+            nodes,
+            core_nodes,
             birth: Birth { slots, nodes: all, replicas, write_quorum },
             links: BTreeMap::new(),
             arrivals: BTreeMap::new(),
@@ -131,7 +156,14 @@ impl Stage {
             is_operating: false,
             version: 0,
             operation_count: 0,
+            rules: Rules::Kept,
+            store_count: u64::from(node_count),
         }
+    }
+
+    pub(crate) fn with_rules(mut self, rules: Rules) -> Self {
+        self.rules = rules;
+        self
     }
 
     // ---- faults ----
@@ -140,26 +172,56 @@ impl Stage {
     pub(crate) fn boot(&mut self, node: NodeId) {
         self.event_count += 1;
         let nonce = self.event_count;
-        let is_core = self.core_nodes.contains(&node);
-        let suspicion = Duration::from_millis(SUSPICION_MS);
-        let settings = CoreSettings::new(node, self.core_nodes.clone(), self.birth.clone(), suspicion);
-        let now = Instant(self.now);
         let place = self.place(node);
-        place.core = is_core.then(|| Core::new(settings, place.store.clone(), now));
         (place.nonce, place.run, place.is_mute) = (nonce, None, false);
         (place.wish, place.wish_count) = (None, 0);
         place.news.clear();
         self.schedule(0, Event::Beat(node, nonce));
         self.schedule(0, Event::Ask(node, nonce));
-        self.after(node);
-        if is_core {
-            self.schedule(0, Event::Alarm(node, nonce));
+        if self.nodes[&node].store.era().is_some() {
+            self.take_part(node);
         }
         for other in self.others(node) {
             if self.nodes[&other].nonce != 0 {
                 self.connect(node, other);
             }
         }
+    }
+
+    /// A core node goes on from its store.
+    fn take_part(&mut self, node: NodeId) {
+        let (now, nonce) = (Instant(self.now), self.nodes[&node].nonce);
+        let era = self.nodes[&node].store.era().expect("its store is in one");
+        let suspicion = Duration::from_millis(SUSPICION_MS);
+        let settings = CoreSettings::new(node, era, self.birth.clone(), suspicion);
+        let place = self.place(node);
+        place.core = Some(Core::new(settings, place.store.clone(), now));
+        self.schedule(0, Event::Alarm(node, nonce));
+        self.after(node);
+    }
+
+    /// A node fails, and what its disk held is gone, or so it seems.
+    pub(crate) fn wipe(&mut self, node: NodeId) {
+        self.crash(node);
+        self.store_count += 1;
+        let number = self.store_count;
+        let era = self.latest_era();
+        let is_amnesiac = self.rules == Rules::BlankStoresVote;
+        let place = self.place(node);
+        let before = core::mem::take(&mut place.store);
+        place.shelf.push((before, core::mem::replace(&mut place.number, number)));
+        if is_amnesiac {
+            place.store.begin_era(&era);
+        }
+    }
+
+    /// A node fails, and a disk that it had before is there again.
+    pub(crate) fn bring_back(&mut self, node: NodeId, shelved: usize) {
+        self.crash(node);
+        let place = self.place(node);
+        let (store, number) = core::mem::take(&mut place.shelf[shelved]);
+        place.shelf[shelved] =
+            (core::mem::replace(&mut place.store, store), core::mem::replace(&mut place.number, number));
     }
 
     /// A node fails; its store stays.
@@ -186,7 +248,17 @@ impl Stage {
         for (node, peer) in [(one, other), (other, one)] {
             if self.core_nodes.contains(&peer) {
                 self.tell(node, CoreInput::Connected(peer));
+                self.show_standing(node, peer);
             }
+        }
+    }
+
+    /// A core node, or one that may become one, shows another one in which era its store is.
+    fn show_standing(&mut self, node: NodeId, to: NodeId) {
+        if self.core_nodes.contains(&node) {
+            let era = self.nodes[&node].core.as_ref().map_or(0, |core| core.era().number);
+            let store = self.nodes[&node].number;
+            self.carry(node, to, Carried::Input(CoreInput::Standing { from: node, store, era }));
         }
     }
 
@@ -212,8 +284,23 @@ impl Stage {
     }
 
     /// Tells a core node something, at once.
-    pub(crate) fn tell(&mut self, node: NodeId, input: CoreInput) {
+    pub(crate) fn tell(&mut self, node: NodeId, mut input: CoreInput) {
         let now = Instant(self.now);
+        let rules = self.rules;
+        match (&self.nodes[&node].core, &mut input) {
+            (Some(core), CoreInput::Message { era, .. }) if rules == Rules::ErasAreMixed => *era = core.era().number,
+            (None, CoreInput::Era { era, .. }) if era.names(node, self.nodes[&node].number) => {
+                let era = era.clone();
+                self.place(node).store.begin_era(&era);
+                self.take_part(node);
+                // Whoever is shown one says in return which one it has.
+                for other in self.others(node) {
+                    self.show_standing(node, other);
+                    self.show_standing(other, node);
+                }
+            }
+            _ => (),
+        }
         if let Some(core) = self.nodes.get_mut(&node).and_then(|node| node.core.as_mut()) {
             core.handle(now, input);
         }
@@ -435,14 +522,19 @@ impl Stage {
         let Some(core) = self.nodes.get_mut(&node).and_then(|node| node.core.as_mut()) else { return };
         let outputs: Vec<CoreOutput> = core.drain_outputs().collect();
         if let Some(state) = core.state() {
-            let before = self.seen.entry(core.applied()).or_insert_with(|| state.clone());
+            let place = (core.era().number, core.applied());
+            let before = self.seen.entry(place).or_insert_with(|| state.clone());
             assert_eq!(before, state, "node {node} disagrees at {} ms", self.now / MS);
         }
         for output in outputs {
             match output {
-                CoreOutput::Send { to, message } => {
-                    self.carry(node, to, Carried::Input(CoreInput::Message { from: node, message }));
+                CoreOutput::Send { to, era, message } => {
+                    self.carry(node, to, Carried::Input(CoreInput::Message { from: node, era, message }));
                 }
+                CoreOutput::ShowEra { to, era } => {
+                    self.carry(node, to, Carried::Input(CoreInput::Era { from: node, era }));
+                }
+                CoreOutput::Replaced => return self.crash(node),
                 CoreOutput::News { group, news } => self.publish(node, group, &news),
                 CoreOutput::Registered { run, nonce } => {
                     assert_eq!(*self.named.entry(run).or_insert(nonce), nonce, "{run:?} is named twice");
@@ -460,6 +552,33 @@ impl Stage {
 
     pub(crate) fn place(&mut self, node: NodeId) -> &mut Node {
         self.nodes.get_mut(&node).expect("there is such a node")
+    }
+
+    /// The latest era that any store is in, those on shelves aside.
+    pub(crate) fn latest_era(&self) -> Era {
+        let eras = self.nodes.values().filter_map(|node| node.store.era());
+        eras.max_by_key(|era| era.number).expect("some store is in one")
+    }
+
+    /// Whether the store of a node can be lost without too few being left in any era that may be the latest. Whether an era
+    /// has ended that nobody has gone over from cannot be told, so it cannot either.
+    pub(crate) fn can_lose(&self, node: NodeId) -> bool {
+        let eras: Vec<Era> = self.nodes.values().filter_map(|node| node.store.era()).collect();
+        let is_end = |entry: &Entry| {
+            matches!(
+                entry,
+                Entry::Command { command: Command::Operate { decision: Decision::ReplaceStore { .. }, .. }, .. }
+            )
+        };
+        if self.nodes.values().any(|node| node.store.log().iter().any(is_end)) {
+            return false;
+        }
+        let is_left = |era: &Era, other: &NodeId| {
+            let place = &self.nodes[other];
+            *other != node && place.store.era().is_some() && era.names(*other, place.number)
+        };
+        eras.iter()
+            .all(|era| 2 * self.core_nodes.iter().filter(|other| is_left(era, other)).count() > self.core_nodes.len())
     }
 
     pub(crate) fn cores(&self) -> impl Iterator<Item = &Core<MemoryStore>> {
@@ -487,7 +606,8 @@ impl Stage {
         let Some(leader) = self.leader() else { return false };
         let Some(state) = self.core(leader).state() else { return false };
         let is_up = |run: ReplicaId| self.nodes[&run.node].run == Some(run) && state.is_current(run);
-        let is_alike = self.cores().all(|core| core.applied() == self.core(leader).applied());
+        let place = |core: &Core<MemoryStore>| (core.era().number, core.applied());
+        let is_alike = self.cores().all(|core| place(core) == place(self.core(leader)));
         let replicas = self.birth.replicas;
         is_alike
             && self.nodes.values().all(|node| node.nonce == 0 || node.run.is_some())

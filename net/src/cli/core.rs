@@ -23,6 +23,12 @@ enum Verb {
     /// memory: wait for it if you can. After this, writes that only those runs held are gone for good, the loss generation of
     /// the group grows by one, and the runs end by themselves if they should still live.
     AcceptLoss(AcceptLoss),
+    /// Take a node of the consistent core back that has lost its disk and runs again
+    ///
+    /// Such a node is started with an empty node.data_dir and without --create. It works, but does not vote, until the others agree
+    /// that its new store takes the place of the lost one. From then on the lost one counts for nothing: should it be found again,
+    /// a node started with it ends by itself.
+    Replace(Replace),
     /// Print a value that the consistent core keeps on disk, and its version
     Get(Get),
     /// Have the consistent core keep a value on disk; prints its version
@@ -37,6 +43,15 @@ struct AcceptLoss {
     /// All groups that are lost
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    door: DoorArguments,
+}
+
+#[derive(Debug, Args)]
+struct Replace {
+    /// The node
+    #[arg(value_name = "NODE")]
+    node: u16,
     #[command(flatten)]
     door: DoorArguments,
 }
@@ -83,6 +98,10 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             let scope = group.map_or("ALL".to_owned(), |group| group.to_string());
             let reply = ask(door, &[b"CORE", b"ACCEPTLOSS", scope.as_bytes()])?;
             losses(&reply)
+        }
+        Verb::Replace(Replace { node, door }) => {
+            ask(door, &[b"CORE", b"REPLACE", node.to_string().as_bytes()])?;
+            format!("node {node} votes again, with its new store")
         }
         Verb::Get(Get { key, door }) => match ask(door, &[b"CORE.GET", key.as_bytes()])? {
             Reply::Nil => {

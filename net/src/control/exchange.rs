@@ -39,8 +39,24 @@ pub(crate) struct Exchange {
     reports: Mutex<Vec<Event>>,
     /// Wakes the control thread, once it runs.
     pub(crate) waker: OnceLock<Waker>,
+    /// What this node has to do with the core, for those who ask.
+    core_part: Mutex<CorePart>,
     /// Set when the control thread is to end.
     is_over: AtomicBool,
+}
+
+/// What a node has to do with the consistent core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum CorePart {
+    /// It belongs to those that listen.
+    #[default]
+    None,
+    /// It waits for the other nodes of a core that has agreed on nothing yet.
+    Meeting,
+    /// It has lost what it had promised, and waits to be taken back.
+    Joining,
+    /// It votes, in this era.
+    Voting(u32),
 }
 
 /// What belongs to one CPU.
@@ -104,6 +120,7 @@ impl Exchange {
             journal: Mutex::default(),
             reports: Mutex::default(),
             waker: OnceLock::new(),
+            core_part: Mutex::default(),
             is_over: AtomicBool::new(false),
         }
     }
@@ -182,12 +199,22 @@ impl Exchange {
         self.cpus.iter().flat_map(|desk| desk.unled.lock().clone()).collect()
     }
 
+    /// Says what this node has to do with the core.
+    pub(crate) fn set_core_part(&self, part: CorePart) {
+        *self.core_part.lock() = part;
+    }
+
     /// Whether the control thread is to end.
     pub(crate) fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Acquire)
     }
 
     // ---- others ----
+
+    /// Returns what this node has to do with the core.
+    pub(crate) fn core_part(&self) -> CorePart {
+        *self.core_part.lock()
+    }
 
     /// Has the control thread end.
     pub(crate) fn end(&self) {

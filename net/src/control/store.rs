@@ -11,12 +11,13 @@
 //! it has promised could break what others were told.
 //!
 //! # Format
-//! All values are JSON; 1 is the version of this format.
+//! All values are JSON; 2 is the version of this format.
 //!
 //! | table | key | value |
 //! |---|---|---|
 //! | `about` | `format`, `cluster`, `node`, `number` | version of the format; whose file this is; 64 bits drawn when it was created |
-//! | `about` | `founders` | the numbers of all stores with which the core began, once they are known |
+//! | `about` | `founding` | whether it may take part in the founding of a core |
+//! | `about` | `era` | the era of the core in which it takes part, once there is one: [`Era`] |
 //! | `registers` | `promise`, `accepted`, `decided`, `compacted`, `image`, `stop` | those of OmniPaxos, absent if not set |
 //! | `log` | index, from 0 | an entry, from the index `compacted` on |
 //!
@@ -29,10 +30,11 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::storage::{StopSign, Storage, StorageOp, StorageResult};
-use quorate_engine::control::core::{Entry, Image};
+use quorate_engine::control::core::{Entry, Era, EraStore, Image};
 use quorate_engine::ids::NodeId;
 use redb::{
     Database, Durability, ReadableDatabase as _, ReadableTableMetadata as _, StorageError, Table, TableDefinition,
@@ -41,14 +43,23 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use super::meeting::Founders;
 use crate::cli::Exit;
 
-/// See the module.
+/// See the module. Clones are the same store.
+#[derive(Clone)]
 pub struct Store {
-    database: Database,
-    path: PathBuf,
+    database: Arc<Database>,
+    path: Arc<Path>,
     number: u64,
+}
+
+/// What a new store may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// To found a core, or, if there is one, to be taken into it.
+    Found,
+    /// To be taken into a core that is there, in the place of one that was lost.
+    Join,
 }
 
 /// Whose store it is.
@@ -106,9 +117,9 @@ pub enum StoreError {
         /// Whose it should be.
         expected: NodeId,
     },
-    /// It was written by a later version of this program.
-    #[error("{path} has format {found}, and this version knows {FORMAT} at most: start a newer one")]
-    Newer {
+    /// It was written by another version of this program.
+    #[error("{path} has format {found}, and this version knows {FORMAT} only: start the version that wrote it")]
+    OtherFormat {
         /// The file.
         path: PathBuf,
         /// Its format.
@@ -116,8 +127,9 @@ pub enum StoreError {
     },
     /// It is truncated, or something else was written over a part of it.
     #[error(
-        "{path} is damaged: {source}; this core node no longer knows what it has promised, so no older copy and no new file \
-         may take its place: keep the other nodes of the core running, and repair the disk"
+        "{path} is damaged: {source}; this core node no longer knows what it has promised, so no older copy may take \
+         its place: keep the other nodes of the core running, repair the disk, move the file away and start the node without \
+         --create; it says then how it is taken back"
     )]
     Damaged {
         /// The file.
@@ -155,7 +167,7 @@ impl Store {
     ///
     /// # Errors
     /// There is one, or it cannot be written.
-    pub fn create(path: &Path, identity: &Identity) -> Result<Self, StoreError> {
+    pub fn create(path: &Path, identity: &Identity, usage: Use) -> Result<Self, StoreError> {
         let io = |source| StoreError::Io { path: path.to_owned(), source };
         if fs::exists(path).map_err(io)? {
             return Err(StoreError::Exists { path: path.to_owned() });
@@ -174,6 +186,7 @@ impl Store {
             table.insert("cluster", &*encode(&identity.cluster))?;
             table.insert("node", &*encode(&identity.node))?;
             table.insert("number", &*encode(&number))?;
+            table.insert("founding", &*encode(&(usage == Use::Found)))?;
             Ok(())
         };
         let write = || -> Result<(), redb::Error> {
@@ -204,11 +217,11 @@ impl Store {
         let mut builder = redb::Builder::new();
         let database = builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true).open(path);
         let database = database.map_err(|error| failed(path, error.into()))?;
-        let mut store = Self { database, path: path.to_owned(), number: 0 };
+        let mut store = Self { database: Arc::new(database), path: path.into(), number: 0 };
         let damaged = |source| StoreError::Damaged { path: path.to_owned(), source };
         let format: u32 = store.about("format").map_err(damaged)?;
-        if format > FORMAT {
-            return Err(StoreError::Newer { path: path.to_owned(), found: format });
+        if format != FORMAT {
+            return Err(StoreError::OtherFormat { path: path.to_owned(), found: format });
         }
         let (path, expected) = (path.to_owned(), identity.clone());
         let found =
@@ -231,18 +244,24 @@ impl Store {
         self.number
     }
 
-    /// Returns the numbers of the stores with which the core began, if they have been written down.
+    /// Returns the era of the core in which it takes part, if it does in any.
     #[must_use]
-    pub fn founders(&self) -> Option<Founders> {
-        self.must(self.value(ABOUT, "founders"))
+    pub fn era(&self) -> Option<Era> {
+        self.must(self.value(ABOUT, "era"))
     }
 
-    /// Writes down the numbers of the stores with which the core begins.
-    pub fn set_founders(&mut self, founders: &Founders) {
+    /// Returns what it may be used for, as long as it is in no era.
+    #[must_use]
+    pub fn usage(&self) -> Use {
+        if self.must(self.about("founding")) { Use::Found } else { Use::Join }
+    }
+
+    /// Says what it may be used for.
+    pub fn set_usage(&mut self, usage: Use) {
         let write = || -> Result<(), redb::Error> {
             let mut transaction = self.database.begin_write()?;
             transaction.set_two_phase_commit(true);
-            transaction.open_table(ABOUT)?.insert("founders", &*encode(founders))?;
+            transaction.open_table(ABOUT)?.insert("founding", &*encode(&(usage == Use::Found)))?;
             Ok(transaction.commit()?)
         };
         self.must(write());
@@ -250,7 +269,8 @@ impl Store {
 
     /// Whether all values can be read, and go together.
     fn check(&self) -> Result<(), Damage> {
-        self.value::<Founders>(ABOUT, "founders")?;
+        self.about::<bool>("founding")?;
+        let era = self.value::<Era>(ABOUT, "era")?;
         self.register::<Ballot>(PROMISE)?;
         self.register::<Ballot>(ACCEPTED)?;
         self.register::<StopSign>(STOP)?;
@@ -264,7 +284,10 @@ impl Store {
             (None, None | Some(Entry::Birth(_))) => compacted == 0,
             (Some(Image::Delta(_)), _) | (None, Some(Entry::Command { .. })) => false,
         };
-        if !begins {
+        // An era that is not the first one begins with an image.
+        if era.is_some_and(|era| era.start.is_some()) && image.is_none() {
+            Err(Damage::Contradiction { what: "the state with which its era of the core began is missing" })
+        } else if !begins {
             Err(Damage::Contradiction { what: "the log does not begin with the birth of the cluster" })
         } else if entries.len() as u64 != end - compacted {
             Err(Damage::Contradiction { what: "the log has gaps" })
@@ -337,6 +360,32 @@ impl Store {
         let path = self.path.display();
         tracing::error!(%path, %error, "cannot use the store of the consistent core: this process ends");
         std::process::exit(i32::from(Exit::Failed.code()))
+    }
+}
+
+impl EraStore for Store {
+    fn begin_era(&mut self, era: &Era) {
+        let ops = era.start.as_ref().map_or(Vec::new(), |start| {
+            vec![
+                StorageOp::SetCompactedIdx(1),
+                StorageOp::SetDecidedIndex(1),
+                StorageOp::SetSnapshot(Some(Image::State(start.clone()))),
+            ]
+        });
+        let write = || -> Result<(), redb::Error> {
+            let mut transaction = self.database.begin_write()?;
+            transaction.set_two_phase_commit(true);
+            {
+                let mut registers = transaction.open_table(REGISTERS)?;
+                let mut log = transaction.open_table(LOG)?;
+                registers.retain(|_, _| false)?;
+                log.retain(|_, _| false)?;
+                ops.into_iter().try_for_each(|op| perform(op, &mut registers, &mut log))?;
+                transaction.open_table(ABOUT)?.insert("era", &*encode(era))?;
+            }
+            Ok(transaction.commit()?)
+        };
+        self.must(write());
     }
 }
 
@@ -535,7 +584,7 @@ const COMPACTED: &str = "compacted";
 const IMAGE: &str = "image";
 const STOP: &str = "stop";
 /// The version of what is written.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// What is kept in memory of the file: the log is short, and read when the process starts.
 const CACHE_BYTES: usize = 1 << 20;
 

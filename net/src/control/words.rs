@@ -5,7 +5,7 @@
 //! a connection: registrations, asks and heartbeats are repeated, and whoever connects is told all there is to know.
 
 use omnipaxos::messages::Message;
-use quorate_engine::control::core::Entry;
+use quorate_engine::control::core::{Entry, Era};
 use quorate_engine::control::detector::Heartbeat;
 use quorate_engine::control::journal::Recorded;
 use quorate_engine::control::operation::{Operation, Outcome};
@@ -13,7 +13,6 @@ use quorate_engine::control::record::{Ask, News};
 use quorate_engine::ids::{GroupId, ReplicaId};
 use serde::{Deserialize, Serialize};
 
-use super::meeting::Founders;
 use crate::wire::Control;
 
 /// From a node to one of the core.
@@ -50,26 +49,38 @@ pub(super) enum ToCore {
         operation: Operation,
     },
     /// From one node of the core to another, first of all: which store it has.
-    Store {
-        /// Its number.
-        number: u64,
-        /// Those of all, if it has written them down.
-        founders: Option<Founders>,
-    },
+    Store(Standing),
+    /// From one node of the core to another: in which era it is.
+    Era(Box<Era>),
     /// From one node of the core to another.
-    Consensus(Box<Message<Entry>>),
+    Consensus {
+        /// In which era it was sent.
+        era: u32,
+        /// What it says.
+        message: Box<Message<Entry>>,
+    },
+}
+
+/// What there is to say of the store of a node of the core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Standing {
+    /// Its number.
+    pub(super) number: u64,
+    /// In which era of the core it is; 0 if in none.
+    pub(super) era: u32,
+    /// Whether it may take part in the founding of a core.
+    pub(super) is_founding: bool,
 }
 
 /// From a node of the core to any node.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum FromCore {
     /// To one that has shown its own: which store the node that answers has.
-    Store {
-        /// Its number.
-        number: u64,
-        /// Those of all, if it has written them down.
-        founders: Option<Founders>,
-    },
+    Store(Standing),
+    /// To one that has shown that it is in an earlier era, or in none: in which one the node that answers is.
+    Era(Box<Era>),
+    /// To one whose store the core does not know: another process of its node is heard. The connection ends.
+    Occupied,
     /// A process of the node that greeted has been registered.
     Registered {
         /// As this run.

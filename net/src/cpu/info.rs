@@ -7,6 +7,7 @@ use quorate_engine::engine::Engine;
 
 use crate::cli::version::VERSION;
 use crate::clock;
+use crate::control::exchange::CorePart;
 use crate::resp::Args;
 
 use super::front::Front;
@@ -17,7 +18,7 @@ const REDIS_VERSION: &str = "7.2.0";
 /// Writes the lines of one section.
 type Section = fn(&mut String, &Front, &Engine);
 
-const SECTIONS: [(&str, Section); 10] = [
+const SECTIONS: [(&str, Section); 11] = [
     ("Server", server),
     ("Clients", clients),
     ("Memory", memory),
@@ -27,6 +28,7 @@ const SECTIONS: [(&str, Section); 10] = [
     ("Cluster", cluster),
     ("Keyspace", keyspace),
     ("Io", io),
+    ("Core", core),
     ("Quorum", quorum),
 ];
 
@@ -136,6 +138,22 @@ fn io(text: &mut String, front: &Front, _: &Engine) {
     line(text, format_args!("io_cpus:{}", front.facts.cpu_count));
     line(text, format_args!("io_turns:{}", front.shared.sum(|counters| &counters.turns)));
     line(text, format_args!("io_cpu:{}", front.id));
+}
+
+fn core(text: &mut String, front: &Front, _: &Engine) {
+    let nodes: Vec<String> = front.facts.settings.core_nodes().iter().map(ToString::to_string).collect();
+    line(text, format_args!("core_nodes:{}", nodes.join(",")));
+    let part = front.shared.exchange.core_part();
+    let word = match part {
+        CorePart::None => "none",
+        CorePart::Meeting => "meeting",
+        CorePart::Joining => "joining",
+        CorePart::Voting(_) => "voting",
+    };
+    line(text, format_args!("core_part:{word}"));
+    if let CorePart::Voting(era) = part {
+        line(text, format_args!("core_era:{era}"));
+    }
 }
 
 fn quorum(text: &mut String, front: &Front, engine: &Engine) {

@@ -5,7 +5,7 @@
 
 use quorate_engine::control::operation::{Loss, Operation, Outcome, Scope};
 use quorate_engine::control::{keyspace, keyspace::KeyspaceError};
-use quorate_engine::ids::{GroupId, LogIndex};
+use quorate_engine::ids::{GroupId, LogIndex, NodeId};
 use quorate_engine::machine::answer::AnswerSink;
 
 use crate::resp::Args;
@@ -62,6 +62,7 @@ impl Front {
             }
             // The control thread reports for itself.
             Outcome::Reported => sink.ok(),
+            Outcome::StoreReplaced { .. } => sink.ok(),
             Outcome::Refused(refusal) => sink.error(&refusal.to_string()),
         }
         self.complete(key, &Ending::Done { about: About::NOTHING, loss_gen: 0, index: LogIndex(0), answer: &answer });
@@ -92,6 +93,11 @@ fn operation(id: CommandId, args: Args<'_>, group_count: u32) -> Result<Operatio
         let last = group_count - 1;
         let group = group.ok_or(format!("ERR expected ALL, or a group, which are numbered 0 to {last}"))?;
         return Ok(Operation::AcceptLoss(Scope::Group(GroupId(group))));
+    }
+    if id == CommandId::CoreReplace {
+        let node = text(2).and_then(|text| text.parse().ok());
+        let node = node.ok_or("ERR expected the number of a node of the consistent core")?;
+        return Ok(Operation::ReplaceStore { node: NodeId(node) });
     }
     let key = text(1).ok_or("ERR keys of the consistent core are UTF-8")?.to_owned();
     if id == CommandId::CoreGet {

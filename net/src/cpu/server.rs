@@ -77,7 +77,9 @@ impl Cpu {
             | CommandId::ClusterSlots => self.serve_cluster(conn, spec.id, args),
             CommandId::NodeStatus => self.ask_all(conn, status::View::Node, b""),
             CommandId::LogStatus | CommandId::LogDigest => return self.serve_log(conn, spec.id, args),
-            CommandId::CoreAcceptloss | CommandId::CoreGet | CommandId::CoreSet => self.serve_core(conn, spec.id, args),
+            CommandId::CoreAcceptloss | CommandId::CoreGet | CommandId::CoreReplace | CommandId::CoreSet => {
+                self.serve_core(conn, spec.id, args);
+            }
             CommandId::CoreEvents => self.serve_events(conn, args),
             CommandId::CoreWatch => self.serve_watch(conn, args),
             CommandId::CachePeek => self.serve_peek(conn, &args[1]),

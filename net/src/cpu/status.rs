@@ -1,9 +1,11 @@
 //! The state of a node as JSON, and the replies that are made of it.
 
+use quorate_engine::ids::NodeId;
 use quorate_engine::machine::answer::Answer;
 use quorate_engine::{GroupState, GroupStatus, Standing};
 use serde_json::{Value, json};
 
+use crate::control::exchange::CorePart;
 use crate::resp::Encoder;
 
 use super::Cpu;
@@ -30,6 +32,7 @@ impl Cpu {
             "incarnation": front.run.map(|run| run.incarnation.0),
             "state": "up",
             "address": Map::of(front).resp_address(facts.node),
+            "note": note(front.shared.exchange.core_part(), facts.node),
         });
         let others = front.peers.states().map(|(node, incarnation, is_up)| {
             json!({
@@ -54,6 +57,17 @@ impl Cpu {
             "nodes": nodes,
             "groups": groups,
         })
+    }
+}
+
+/// Returns what there is to say of a node that is not as it should be.
+fn note(part: CorePart, node: NodeId) -> Option<String> {
+    match part {
+        CorePart::None | CorePart::Voting(_) => None,
+        CorePart::Meeting => Some(String::from("waits for all nodes of the consistent core: the cluster is new")),
+        CorePart::Joining => Some(format!(
+            "does not vote in the consistent core, as it has lost its disk; `quorate core replace {node}` takes it back"
+        )),
     }
 }
 

@@ -348,16 +348,19 @@ impl Cluster {
 }
 
 impl Daemon {
-    /// Starts it, for the first time or again.
+    /// Starts it, for the first time or again; as one that is to create the cluster if it has nothing on its disk.
     pub(crate) fn start(&mut self) {
+        let arguments: &[&str] = if self.data.exists() { &[] } else { &["--create"] };
+        self.start_with(arguments);
+    }
+
+    /// Starts it with these arguments beside the name of its configuration.
+    pub(crate) fn start_with(&mut self, arguments: &[&str]) {
         assert!(self.child.is_none(), "node {} runs", self.id);
         let log = File::options().create(true).append(true).open(&self.log).expect("a file of our own");
         let errors = log.try_clone().expect("a file can be written twice");
         let mut command = quorate();
-        command.args(["start", "--config"]).arg(&self.config).stdout(log).stderr(errors);
-        if !self.data.exists() {
-            command.arg("--create");
-        }
+        command.args(["start", "--config"]).arg(&self.config).args(arguments).stdout(log).stderr(errors);
         // So that it ends with this process if nothing here comes to dropping it.
         command.env("QUORATE_END_WITH", std::process::id().to_string());
         self.child = Some(command.spawn().expect("the binary was built for this test"));

@@ -467,7 +467,7 @@ fn what_the_consistent_core_cannot_mean_is_refused_at_its_door() {
     let peer = encoded(|out| peer_hello(&cluster, 4, right).encode(out));
     let (hello, deep) = (greet(4, right), "[".repeat(100_000));
     let misunderstood = "a control frame that this version does not understand";
-    let cases: [(&[&[u8]], &str); 10] = [
+    let cases: [(&[&[u8]], &str); 11] = [
         (&[b"GET / HTTP/1.1\r\n"], "not the native protocol"),
         (&[&peer], "CPUs of nodes connect to port "),
         (&[&greet(1, right)], "this is node 1 itself: two nodes have the same node.id"),
@@ -477,6 +477,7 @@ fn what_the_consistent_core_cannot_mean_is_refused_at_its_door() {
         (&[&hello, &control("")], misunderstood),
         (&[&hello, &control(&deep)], misunderstood),
         (&[&hello, &control(r#"{"Register":{"nonce":-1}}"#)], misunderstood),
+        (&[&hello, &control(r#"{"Era":{"number":2,"stores":{},"start":null}}"#)], misunderstood),
         (&[&hello, &with(control("{}"), CRC_AT, b"abcd")], "a Control frame with checksum"),
     ];
     beside_a_bystander(&cluster, 32 << 20, || {
@@ -493,7 +494,9 @@ fn what_the_consistent_core_cannot_mean_is_refused_at_its_door() {
             format!(r#"{{"Ask":{{"from":{run},"group":0,"ask":{{"Renew":{{"epoch":1}}}}}}}}"#),
             format!(r#"{{"Ask":{{"from":{stranger},"group":0,"ask":{{"Renew":{{"epoch":1}}}}}}}}"#),
             format!(r#"{{"Ask":{{"from":{stranger},"group":77,"ask":{{"Activate":{{"epoch":9}}}}}}}}"#),
-            r#"{"Store":{"number":7,"founders":{"4":7}}}"#.to_owned(),
+            r#"{"Store":{"number":7,"era":0,"is_founding":false}}"#.to_owned(),
+            r#"{"Store":{"number":7,"era":9,"is_founding":true}}"#.to_owned(),
+            r#"{"Era":{"number":1,"stores":{"4":7},"start":null}}"#.to_owned(),
         ] {
             for id in [1, 2, 3] {
                 let text =

@@ -43,6 +43,9 @@ pub struct NodeEntry {
     /// Why it could not be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What it says of itself, if it is not as it should be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// A group, as one of its replicas sees it.
@@ -118,6 +121,7 @@ impl Report {
                     UP.clone_into(&mut node.state);
                     let own = report.nodes.iter().find(|own| own.id == node.id);
                     node.incarnation = own.map_or(node.incarnation, |own| own.incarnation);
+                    node.note = own.and_then(|own| own.note.clone());
                 }
                 Some(Err(error)) => {
                     UNREACHABLE.clone_into(&mut node.state);
@@ -235,6 +239,7 @@ mod tests {
             state: UP.to_owned(),
             address: format!("127.0.0.1:{}", 7400 + 20 * (id - 1)),
             error: None,
+            note: None,
         };
         Report {
             cluster: "prices".to_owned(),

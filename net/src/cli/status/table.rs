@@ -20,8 +20,8 @@ pub(super) fn render(report: &Report, paint: Paint) -> String {
     let nodes = report.nodes.iter().map(|node| node_row(report, node));
     push_table(&mut out, &["NODE", "STATE", "LEADS", "ADDRESS", "INCARNATION"], nodes, paint);
     for node in &report.nodes {
-        if let Some(error) = &node.error {
-            let _ = writeln!(out, "{}", paint.text(Tone::Faint, &format!("node {}: {error}", node.id)));
+        for text in node.error.iter().chain(&node.note) {
+            let _ = writeln!(out, "{}", paint.text(Tone::Faint, &format!("node {}: {text}", node.id)));
         }
     }
     out.push('\n');

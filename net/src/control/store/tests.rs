@@ -77,7 +77,7 @@ fn content(store: &Store) -> Content {
 
 /// A store with ten entries, four of them in an image.
 fn filled(path: &Path) -> Store {
-    let mut store = Store::create(path, &identity()).expect("created");
+    let mut store = Store::create(path, &identity(), Use::Found).expect("created");
     let first: Vec<Entry> = core::iter::once(birth()).chain((1..7).map(entry)).collect();
     let write = |store: &mut Store| -> StorageResult<()> {
         store.set_promise(ballot(1))?;
@@ -134,6 +134,30 @@ fn an_image_takes_the_place_of_a_log_that_ends_before_it() {
     assert_eq!(content.log, [31, 32].map(entry));
 }
 
+/// Whatever the store held of an earlier era is gone, and the next one is whole.
+#[test]
+fn an_era_begins_in_one_piece() {
+    let folder = Folder::new("era");
+    let mut store = filled(&folder.file());
+    assert_eq!((store.era(), store.usage()), (None, Use::Found));
+    store.set_usage(Use::Join);
+    let Image::State(state) = image(&[birth(), entry(30)]) else { panic!("it begins with the birth") };
+    let era = Era { number: 2, stores: [(NodeId(1), store.number())].into(), start: Some(state.clone()) };
+    store.begin_era(&era);
+    store.clone().append_entry(entry(31)).expect("written");
+    drop(store);
+    let mut store = open(&folder.file());
+    assert_eq!((store.era(), store.usage()), (Some(era), Use::Join));
+    let (promise, accepted, decided, compacted) = (None, None, 1, 1);
+    let (image, log) = (Some(Image::State(state)), vec![entry(31)]);
+    assert_eq!(content(&store), Content { promise, accepted, decided, compacted, image, log });
+    store.begin_era(&Era::first([(NodeId(1), 7)].into()));
+    drop(store);
+    let (image, log) = (None, Vec::new());
+    let nothing = Content { promise: None, accepted: None, decided: 0, compacted: 0, image, log };
+    assert_eq!(content(&open(&folder.file())), nothing);
+}
+
 /// The file as it is on disk while the store is open is what a crash leaves.
 #[test]
 fn a_crash_loses_nothing_but_the_decided_index() {
@@ -151,23 +175,23 @@ fn a_crash_loses_nothing_but_the_decided_index() {
 fn there_is_one_store_and_one_process_that_has_it() {
     let folder = Folder::new("one");
     assert!(Store::open(&folder.file(), &identity()).expect("no error").is_none());
-    let store = Store::create(&folder.file(), &identity()).expect("created");
+    let store = Store::create(&folder.file(), &identity(), Use::Found).expect("created");
     let error = Store::open(&folder.file(), &identity()).expect_err("it is in use");
     assert!(matches!(error, StoreError::Locked { .. }), "{error}");
-    let error = Store::create(&folder.file(), &identity()).expect_err("it is there");
+    let error = Store::create(&folder.file(), &identity(), Use::Found).expect_err("it is there");
     assert!(matches!(error, StoreError::Exists { .. }), "{error}");
     let number = store.number();
     drop(store);
     assert_eq!(open(&folder.file()).number(), number);
     let other = Folder::new("other");
-    assert_ne!(Store::create(&other.file(), &identity()).expect("created").number(), number);
+    assert_ne!(Store::create(&other.file(), &identity(), Use::Join).expect("created").number(), number);
 }
 
 #[test]
 fn what_a_crash_has_left_of_a_store_that_was_being_created_is_no_obstacle() {
     let folder = Folder::new("half");
     fs::write(folder.0.join("core.new"), b"half of a database").expect("written");
-    drop(Store::create(&folder.file(), &identity()).expect("created"));
+    drop(Store::create(&folder.file(), &identity(), Use::Found).expect("created"));
     assert!(!fs::exists(folder.0.join("core.new")).expect("looked for"));
     open(&folder.file());
 }
@@ -194,13 +218,15 @@ fn put(path: &Path, table: Values, key: &'static str, value: &[u8]) {
 }
 
 #[test]
-fn a_store_of_a_later_version_is_refused_whatever_else_it_holds() {
+fn a_store_of_another_version_is_refused_whatever_else_it_holds() {
     let folder = Folder::new("later");
     drop(filled(&folder.file()));
     put(&folder.file(), ABOUT, "cluster", b"{\"something\":\"new\"}");
-    put(&folder.file(), ABOUT, "format", b"2");
-    let error = Store::open(&folder.file(), &identity()).expect_err("of a later version");
-    assert!(matches!(error, StoreError::Newer { found: 2, .. }), "{error}");
+    for found in [FORMAT - 1, FORMAT + 1] {
+        put(&folder.file(), ABOUT, "format", found.to_string().as_bytes());
+        let error = Store::open(&folder.file(), &identity()).expect_err("of another version");
+        assert!(matches!(error, StoreError::OtherFormat { found: other, .. } if other == found), "{error}");
+    }
 }
 
 #[test]

@@ -161,6 +161,7 @@ command_ids! {
     CoreEvents = "CORE EVENTS",
     CoreGet = "CORE.GET",
     CoreHelp = "CORE HELP",
+    CoreReplace = "CORE REPLACE",
     CoreSet = "CORE.SET",
     CoreWatch = "CORE.WATCH",
     Log = "LOG",

@@ -42,6 +42,13 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 ])
                 .tips(&[tips::NONDETERMINISTIC]),
             row(CommandId::CoreHelp, "core|help", 2, HELP).docs("0.1.0", "O(1)", super::HELP_SUMMARY),
+            row(CommandId::CoreReplace, "core|replace", 3, ADMINISTRATION)
+                .docs(
+                    "0.1.0",
+                    "O(N) in the groups",
+                    "Takes a node of the consistent core back that has lost its disk and runs again.",
+                )
+                .args(&[Argument::integer("node")]),
         ]),
     row(CommandId::CoreGet, "core.get", 2, &[Flags::READONLY, Flags::STALE])
         .docs("0.1.0", "O(1)", "Returns value and version of a key that the consistent core keeps on disk.")
