@@ -12,7 +12,8 @@ use quorate::wire::{
 use quorate_engine::entry::{EntryHeader, EntryKind, padded_len};
 use quorate_engine::ids::{EntryId, Epoch, GroupId, LogIndex};
 use quorate_engine::machine::command::{Command, Op};
-use quorate_engine::message::{Ack, Append, Message, Note, StreamId};
+use quorate_engine::message::{Ack, Append, Message, StreamId};
+use quorate_engine::replication::comparison::Note;
 use quorate_engine::slots::slot_of;
 use quorate_engine::time::{Instant, LogTime};
 
