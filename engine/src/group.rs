@@ -124,7 +124,7 @@ pub(crate) struct Group {
     news_retry_at: Option<Instant>,
     /// The last epoch that this replica has begun to take over, or to lead: it never begins one twice.
     begun: Epoch,
-    /// The loss generation of the leader whose log this one is known to hold as far as it is committed.
+    /// The loss generation of the last active leader whose log this one is known to hold as far as it is committed.
     loss_gen: u64,
     /// How many snapshots this run has begun to send. Each has a number of its own, whatever the epoch: the receiver of half
     /// a snapshot knows it by that and by who sends it, and may hear of nobody else before this run leads again.
@@ -321,6 +321,9 @@ impl Group {
             }
             Role::Candidate(_) => {}
             Role::Follower(_) => self.config = active.clone(),
+        }
+        if self.leads() && self.config.epoch == active.epoch {
+            self.loss_gen = active.loss_gen;
         }
         if let Some(change @ Change { config, kind: ChangeKind::Takeover | ChangeKind::Loss }) = pending
             && config.leader_replica() == Some(shared.me)
@@ -524,10 +527,10 @@ impl Group {
         matches!(&self.role, Role::Leader(leader) if leader.owes_notice())
     }
 
-    /// Returns the commit index, the index applied and the digest of the state there.
+    /// Returns the commit index, the last entry applied and the digest of the state there.
     #[cfg(feature = "testing")]
-    pub(crate) fn positions(&self) -> (LogIndex, LogIndex, u64) {
-        (self.replica.commit, self.replica.applied.index, self.replica.kv.digest())
+    pub(crate) fn positions(&self) -> (LogIndex, crate::ids::EntryId, u64) {
+        (self.replica.commit, self.replica.applied, self.replica.kv.digest())
     }
 
     /// Returns the highest epoch promised.

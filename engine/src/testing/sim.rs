@@ -11,7 +11,8 @@
 //! The engines are the ones that are shipped, unchanged. A node handles what has arrived in one turn, at the time its own
 //! clock shows after that: it may have stood still, and its clock runs faster or slower than others. First faults come as
 //! the plan says (chaos); then all is healed, and every group whose leader kept its memory must serve again, all replicas
-//! must come to the same state, and what was acknowledged must be there.
+//! must come to the same state, and what was acknowledged must be there; behind a loss that an operator has accepted, what
+//! was acknowledged since.
 //!
 //! Same seed, same run: [`Report::trace`] is a digest of every event of it.
 //!
@@ -25,6 +26,8 @@ mod client;
 mod control;
 mod faults;
 mod judge;
+mod key;
+mod loss;
 mod network;
 mod node;
 mod peace;
@@ -53,7 +56,7 @@ use network::{Links, Parcel};
 use node::{Inbound, Node, Sent};
 use plan::{MS, Plan};
 
-pub use client::{Asked, KeyModel, KeyOp, Seen};
+pub use key::{Asked, Held, KeyModel, KeyOp, Seen};
 
 /// Longest time after the chaos, in nanoseconds of true time.
 const HEALED_NS: u64 = 20_000 * MS;
@@ -88,14 +91,18 @@ pub fn sometimes(mode: Mode) -> Vec<&'static str> {
     SOMETIMES.iter().chain(with_core).chain(without).copied().collect()
 }
 
-const SOMETIMES_WITH_CORE: [&str; 8] = [
+const SOMETIMES_WITH_CORE: [&str; 12] = [
     "a candidate asked for entries",
     "a candidate asked whoever has the log to take over",
     "a leader asked for a new epoch",
     "a leader asked to count a learner",
     "a leader was deposed",
+    "a loss was accepted with nobody left",
+    "a loss was accepted with somebody left",
     "a member was dropped",
+    "a replica gave up what was lost",
     "a replica took over",
+    "a run that was declared dead has ended",
     "the core had no answer",
 ];
 
@@ -172,22 +179,57 @@ struct Scheduled {
 enum Event {
     Arrive(Parcel),
     Turn(NodeId),
-    Connected { node: NodeId, peer: ReplicaId, connection: u64 },
-    Lost { node: NodeId, peer: NodeId, connection: u64 },
+    Connected {
+        node: NodeId,
+        peer: ReplicaId,
+        connection: u64,
+    },
+    Lost {
+        node: NodeId,
+        peer: NodeId,
+        connection: u64,
+    },
     Connect(NodeId, NodeId),
-    Unclogged { node: NodeId, peer: NodeId },
-    Isolate { node: NodeId, until: u64 },
+    Unclogged {
+        node: NodeId,
+        peer: NodeId,
+    },
+    Isolate {
+        node: NodeId,
+        until: u64,
+    },
     Depose(GroupId),
-    Request { node: NodeId, request: Request },
-    Reply { client: usize, token: Token, end: End },
-    Patience { client: usize, token: Token },
+    Request {
+        node: NodeId,
+        request: Request,
+    },
+    Reply {
+        client: usize,
+        token: Token,
+        end: End,
+    },
+    Patience {
+        client: usize,
+        token: Token,
+    },
     Client(usize),
     Restart(NodeId),
-    Ask { from: ReplicaId, group: GroupId, ask: Ask },
-    News { node: NodeId, group: GroupId, news: Box<News> },
+    Ask {
+        from: ReplicaId,
+        group: GroupId,
+        ask: Ask,
+    },
+    News {
+        node: NodeId,
+        group: GroupId,
+        news: Box<News>,
+    },
     Beat(ReplicaId, u64),
     Heard(Box<Heartbeat>),
     CoreLooks,
+    /// To the node of this name, which nobody has: earlier runs are dead.
+    Buried(ReplicaId),
+    OperatorLooks,
     Fault(Fault),
     Heal,
 }
@@ -195,7 +237,11 @@ enum Event {
 /// An outcome that borrows nothing.
 #[derive(Clone, Debug)]
 enum End {
-    Done(Vec<u8>),
+    /// It was executed, in this loss generation of its group.
+    Done {
+        answer: Vec<u8>,
+        loss_gen: u64,
+    },
     Accepted,
     Unknown,
     Refused(Refusal),
@@ -265,8 +311,11 @@ impl Sim {
         }
         if sim.core.is_some() {
             sim.schedule(0, Event::CoreLooks);
-            for fault in [Fault::Split, Fault::Depose, Fault::Change, Fault::Outage] {
+            for fault in [Fault::Split, Fault::Depose, Fault::Change, Fault::Outage, Fault::Lose] {
                 sim.schedule_fault(fault);
+            }
+            if sim.plan.faults.losses.is_some() {
+                sim.schedule(0, Event::OperatorLooks);
             }
         }
         let chaos_ns = sim.plan.chaos_ns;
@@ -326,6 +375,8 @@ impl Sim {
             Event::Beat(run, number) => self.beat(run, number),
             Event::Heard(heartbeat) => self.hear(&heartbeat),
             Event::CoreLooks => self.look_after_groups(),
+            Event::Buried(latest) => self.hear_buried(latest),
+            Event::OperatorLooks => self.look_for_losses(),
             Event::Fault(fault) => self.fail(fault),
             Event::Heal => self.heal(),
         }
@@ -421,7 +472,7 @@ impl Sim {
         self.moment += 1;
         self.trace(5, token.0, self.moment);
         let outcome = match end {
-            End::Done(answer) => Outcome::Done { id: crate::ids::EntryId::START, answer },
+            End::Done { answer, .. } => Outcome::Done { id: crate::ids::EntryId::START, answer },
             End::Accepted => Outcome::Accepted { id: crate::ids::EntryId::START },
             End::Unknown => Outcome::Unknown { id: crate::ids::EntryId::START },
             End::Refused(refusal) => Outcome::Refused(*refusal),
@@ -440,7 +491,8 @@ impl Sim {
             Outcome::Accepted { .. } => self.note("a write was accepted and not waited for"),
             Outcome::Done { .. } => {}
         }
-        if self.clients[client].end(self.moment, &outcome, &mut self.histories) {
+        let loss_gen = if let End::Done { loss_gen, .. } = end { *loss_gen } else { 0 };
+        if self.clients[client].end(self.moment, &outcome, loss_gen, &mut self.histories) {
             self.report.operations += 1;
             self.errands_done += usize::from(client == self.plan.clients);
         }
@@ -487,13 +539,17 @@ impl Sim {
         }
     }
 
-    fn note_notice(&mut self, notice: &Notice) {
+    fn note_notice(&mut self, from: ReplicaId, notice: &Notice) {
         match notice {
             Notice::Learner { .. } => self.note("a learner copied a group"),
             Notice::SnapshotInstalled { .. } => self.note("a snapshot was installed"),
-            Notice::Malformed { what, .. } => panic!("no replica of ours sends {what}"),
+            Notice::Malformed { what, .. } => panic!("no replica of ours sends {what}, as {from:?} says: {notice:?}"),
             Notice::Deposed { .. } => self.note("a leader was deposed"),
-            Notice::Forgotten { .. } => self.note("a replica gave up what was lost"),
+            Notice::Forgotten { group, .. } => {
+                let is_lost = self.core.as_ref().is_some_and(|core| core.has_lost(*group));
+                assert!(is_lost, "{from:?} gives up {group}, of which no loss was accepted");
+                self.note("a replica gave up what was lost");
+            }
             Notice::TakingOver { .. } => self.note("a replica took over"),
             Notice::Founded { .. } | Notice::Adopted { .. } | Notice::Serving { .. } | Notice::Unavailable { .. } => {}
             Notice::SnapshotStarted { group, .. } => self.disturb_snapshot(*group),

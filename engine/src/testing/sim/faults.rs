@@ -22,6 +22,8 @@ pub(super) enum Fault {
     Change,
     /// The core cannot be reached.
     Outage,
+    /// So many nodes lose their memory at once that groups cannot go on.
+    Lose,
 }
 
 impl Sim {
@@ -37,6 +39,7 @@ impl Sim {
             Fault::Depose => faults.deposals,
             Fault::Change => faults.changes,
             Fault::Outage => faults.outages,
+            Fault::Lose => faults.losses,
         };
         if let Some(mean) = mean {
             let at = self.now + self.rng.u64(..2 * mean);
@@ -98,6 +101,7 @@ impl Sim {
                     core.out_until = self.now + length;
                 }
             }
+            Fault::Lose => self.lose_memory(length),
             Fault::Clog => {
                 if let Some(replica) = self.links.peer(id, other) {
                     // What finds no room before the node notices is lost.
@@ -169,10 +173,14 @@ impl Sim {
             Some(core) => core.can_lose(id, |node| self.nodes[&node].engine.is_some()),
             None => self.amnesiacs.contains(&id) || self.amnesiacs.len() < bearable,
         };
-        if self.nodes[&id].engine.is_none() || !is_bearable {
-            return;
+        if self.nodes[&id].engine.is_some() && is_bearable {
+            self.amnesiacs.insert(id);
+            self.end(id, length);
         }
-        self.amnesiacs.insert(id);
+    }
+
+    /// Ends the process of a node, which is up; another one starts after a while.
+    pub(super) fn end(&mut self, id: NodeId, length: u64) {
         let leads = self.groups().any(|group| match &self.core {
             Some(core) => core.active(group).is_some_and(|config| config.leader == id),
             None => self.placement.leader_of(group) == id,

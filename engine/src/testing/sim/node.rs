@@ -2,9 +2,9 @@
 //!
 //! A turn handles some of what has arrived at the time that the node's clock shows then, and puts what comes of it on its way.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::client::Request;
+use super::client::{Client, Request};
 use super::control::Told;
 use super::network::{Links, Parcel};
 use super::{End, Event, Sim};
@@ -26,11 +26,20 @@ pub(super) struct Node {
     /// When its next turn is, if one is due.
     pub(super) turn_at: Option<u64>,
     pub(super) paused_until: u64,
+    /// By group, the version of the last news and the loss generation that is active by them.
+    loss_gens: BTreeMap<GroupId, (u64, u64)>,
 }
 
 impl Node {
     pub(super) fn down() -> Self {
-        Self { incarnation: Incarnation(0), engine: None, inbox: VecDeque::new(), turn_at: None, paused_until: 0 }
+        Self {
+            incarnation: Incarnation(0),
+            engine: None,
+            inbox: VecDeque::new(),
+            turn_at: None,
+            paused_until: 0,
+            loss_gens: BTreeMap::new(),
+        }
     }
 }
 
@@ -62,7 +71,14 @@ impl Sim {
         }
         let count = rng.usize(..=node.inbox.len()).max(1).min(node.inbox.len());
         let mut sent = Vec::new();
-        let mut performer = Performer { links: &mut self.links, now: self.now, from: replica, sent: &mut sent };
+        let mut performer = Performer {
+            links: &mut self.links,
+            clients: &self.clients,
+            loss_gens: &mut node.loss_gens,
+            now: self.now,
+            from: replica,
+            sent: &mut sent,
+        };
         let mut notices = Vec::new();
         for inbound in node.inbox.drain(..count) {
             performer.handle(engine, clock, &self.placement, &inbound, &mut notices);
@@ -71,7 +87,13 @@ impl Sim {
             performer.perform(engine.flush(), &mut notices);
         }
         performer.perform(engine.end_turn(clock), &mut notices);
-        self.judge.look(replica, engine);
+        for notice in &notices {
+            if let Notice::Forgotten { group, .. } = notice {
+                self.judge.forget(replica, *group);
+            }
+        }
+        let core = self.core.as_ref();
+        self.judge.look(replica, engine, |group, epoch| core.map_or(0, |core| core.loss_gen(group, epoch)));
         let wants_turn = !node.inbox.is_empty() || engine.has_work();
         let wake_at = engine.wake_at();
         self.trace(1, u64::from(id.0) << 32 | count as u64, clock.0);
@@ -79,7 +101,7 @@ impl Sim {
             self.dispatch(sent);
         }
         for notice in notices {
-            self.note_notice(&notice);
+            self.note_notice(replica, &notice);
         }
         if wants_turn {
             self.want_turn(id, self.now + 1_000);
@@ -102,7 +124,10 @@ impl Sim {
             }
             Sent::Ask { from, group, ask } => self.ask(from, group, ask),
             Sent::Reply { token, end } => {
-                let client = usize::try_from(token.0 >> 32).expect("a small number") - 1;
+                let client = client_of(token);
+                if let (End::Done { loss_gen, .. }, Some(group)) = (&end, self.clients[client].group_of(token)) {
+                    self.judge.answer(group, *loss_gen);
+                }
                 let at = self.now + self.links.delay();
                 self.schedule(at, Event::Reply { client, token, end });
             }
@@ -171,6 +196,8 @@ pub(super) enum Sent {
 /// Hands inputs to an engine and performs its outputs.
 struct Performer<'a> {
     links: &'a mut Links,
+    clients: &'a [Client],
+    loss_gens: &'a mut BTreeMap<GroupId, (u64, u64)>,
     now: u64,
     from: ReplicaId,
     sent: &'a mut Vec<Sent>,
@@ -194,7 +221,11 @@ impl Performer<'_> {
                 Input::PeerBusy(*peer)
             }
             Inbound::Ready(peer) => Input::PeerReady(*peer),
-            Inbound::News((group, news)) => Input::News { group: *group, news },
+            Inbound::News((group, news)) => {
+                let known = self.loss_gens.entry(*group).or_default();
+                *known = (*known).max((news.version, news.active.loss_gen));
+                Input::News { group: *group, news }
+            }
             Inbound::Request(Request { token, key, command, level, after }) => {
                 let slot = slot_of(key.as_bytes());
                 let group = placement.slots().group_of(slot);
@@ -214,7 +245,9 @@ impl Performer<'_> {
                 }
                 Output::Reply { token, outcome } => {
                     let end = match outcome {
-                        Outcome::Done { answer, .. } => End::Done(answer.to_vec()),
+                        Outcome::Done { answer, .. } => {
+                            End::Done { answer: answer.to_vec(), loss_gen: self.loss_gen(token) }
+                        }
                         Outcome::Accepted { .. } => End::Accepted,
                         Outcome::Refused(refusal) => End::Refused(refusal),
                         Outcome::Unknown { .. } => End::Unknown,
@@ -226,4 +259,15 @@ impl Performer<'_> {
             }
         }
     }
+
+    /// Returns the loss generation that an answer is given in: what is active, as far as the node has heard.
+    fn loss_gen(&self, token: Token) -> u64 {
+        let group = self.clients[client_of(token)].group_of(token);
+        group.and_then(|group| self.loss_gens.get(&group)).map_or(0, |(_, loss_gen)| *loss_gen)
+    }
+}
+
+/// Returns which client has sent a request.
+fn client_of(token: Token) -> usize {
+    usize::try_from(token.0 >> 32).expect("a small number") - 1
 }

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::client::{Asked, Client, KeyModel, KeyOp};
+use super::client::Client;
+use super::key::{Asked, KeyOp};
 use super::plan::MS;
 use super::{Report, SEARCH_STEPS_MAX, Sim};
 use crate::engine::Engine;
@@ -100,10 +101,12 @@ impl Sim {
             client.lose(&mut self.histories);
         }
         for (key, history) in &self.histories {
-            match is_linearizable(&KeyModel, history, SEARCH_STEPS_MAX) {
-                Ok(true) => {}
-                Ok(false) => panic!("no single copy answers like this for {key}:\n{}", listing(history)),
-                Err(_) => self.report.undecided += 1,
+            for (model, history) in history.generations() {
+                match is_linearizable(&model, &history, SEARCH_STEPS_MAX) {
+                    Ok(true) => {}
+                    Ok(false) => panic!("no single copy answers like this for {key}:\n{}", listing(&history)),
+                    Err(_) => self.report.undecided += 1,
+                }
             }
         }
         self.report.simulated_ns = self.now;
