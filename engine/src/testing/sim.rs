@@ -234,16 +234,17 @@ enum Event {
     Heal,
 }
 
+/// A loss generation of a group.
+type LossGen = u64;
+
 /// An outcome that borrows nothing.
 #[derive(Clone, Debug)]
 enum End {
-    /// It was executed, in this loss generation of its group.
-    Done {
-        answer: Vec<u8>,
-        loss_gen: u64,
-    },
-    Accepted,
-    Unknown,
+    Done(Vec<u8>, LossGen),
+    /// Done in no later loss generation than this one, if at all.
+    Accepted(LossGen),
+    /// The same.
+    Unknown(LossGen),
     Refused(Refusal),
     /// The connection to the node was refused, or ended.
     Gone {
@@ -364,7 +365,7 @@ impl Sim {
             Event::Reply { client, token, end } => self.reply(client, token, &end),
             Event::Patience { client, token } => {
                 if self.clients[client].is_waiting_for(token) {
-                    self.clients[client].lose(&mut self.histories);
+                    self.clients[client].lose(LossGen::MAX, &mut self.histories);
                     self.next_operation(client);
                 }
             }
@@ -471,17 +472,18 @@ impl Sim {
         }
         self.moment += 1;
         self.trace(5, token.0, self.moment);
-        let outcome = match end {
-            End::Done { answer, .. } => Outcome::Done { id: crate::ids::EntryId::START, answer },
-            End::Accepted => Outcome::Accepted { id: crate::ids::EntryId::START },
-            End::Unknown => Outcome::Unknown { id: crate::ids::EntryId::START },
-            End::Refused(refusal) => Outcome::Refused(*refusal),
+        let id = crate::ids::EntryId::START;
+        let (outcome, loss_gen) = match end {
+            End::Done(answer, loss_gen) => (Outcome::Done { id, answer }, *loss_gen),
+            End::Accepted(loss_gen) => (Outcome::Accepted { id }, *loss_gen),
+            End::Unknown(loss_gen) => (Outcome::Unknown { id }, *loss_gen),
+            End::Refused(refusal) => (Outcome::Refused(*refusal), 0),
             End::Gone { is_sent: false } => {
                 self.clients[client].give_up();
                 return self.next_operation(client);
             }
             End::Gone { is_sent: true } => {
-                self.clients[client].lose(&mut self.histories);
+                self.clients[client].lose(LossGen::MAX, &mut self.histories);
                 return self.next_operation(client);
             }
         };
@@ -491,7 +493,6 @@ impl Sim {
             Outcome::Accepted { .. } => self.note("a write was accepted and not waited for"),
             Outcome::Done { .. } => {}
         }
-        let loss_gen = if let End::Done { loss_gen, .. } = end { *loss_gen } else { 0 };
         if self.clients[client].end(self.moment, &outcome, loss_gen, &mut self.histories) {
             self.report.operations += 1;
             self.errands_done += usize::from(client == self.plan.clients);

@@ -124,6 +124,10 @@ fn takeover(leader: u16, members: &[u16]) -> Change {
     Change::Takeover { leader, members: members.to_vec() }
 }
 
+fn loss(leader: u16, members: &[u16]) -> Change {
+    Change::Loss { leader, members: members.to_vec() }
+}
+
 fn live(members: &[u16]) -> Change {
     Change::Live { members: members.to_vec() }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
+use super::LossGen;
 use super::key::{Asked, KeyHistory, KeyOp, Seen};
 use crate::group::Level;
 use crate::ids::{GroupId, LogIndex, NodeId};
@@ -105,7 +106,7 @@ impl Client {
         &mut self,
         returned: u64,
         outcome: &Outcome<'_>,
-        loss_gen: u64,
+        loss_gen: LossGen,
         histories: &mut Histories,
     ) -> bool {
         let seen = match outcome {
@@ -116,7 +117,7 @@ impl Client {
                 return false;
             }
             Outcome::Accepted { .. } | Outcome::Unknown { .. } => {
-                self.lose(histories);
+                self.lose(loss_gen, histories);
                 return false;
             }
         };
@@ -128,12 +129,12 @@ impl Client {
         true
     }
 
-    /// Nobody will tell how the operation under way ended.
-    pub(super) fn lose(&mut self, histories: &mut Histories) {
+    /// Nobody will tell how the operation under way ended. It is done in no later loss generation than this one, if at all.
+    pub(super) fn lose(&mut self, latest: LossGen, histories: &mut Histories) {
         let Some(UnderWay { key, asked, called, .. }) = self.under_way.take() else { return };
         if asked != Asked::Get {
             let op = KeyOp { asked, seen: None };
-            histories.entry(key).or_default().leave_open(Operation { op, called, returned: None });
+            histories.entry(key).or_default().leave_open(latest, Operation { op, called, returned: None });
         }
     }
 

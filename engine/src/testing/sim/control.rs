@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use super::plan::MS;
-use super::{Event, Sim};
+use super::{Event, LossGen, Sim};
 use crate::config::{GroupConfig, Member};
 use crate::control::detector::{Detector, Heartbeat};
 use crate::control::planner::Planner;
@@ -36,7 +36,7 @@ pub(super) struct Core {
     /// Whether learners are counted during the chaos when they have caught up.
     is_promoting: bool,
     /// The loss generation of each epoch that there ever was.
-    loss_gens: BTreeMap<(GroupId, Epoch), u64>,
+    loss_gens: BTreeMap<(GroupId, Epoch), LossGen>,
     /// Operations until now.
     pub(super) operations: u64,
 }
@@ -61,7 +61,7 @@ impl Core {
     }
 
     /// Returns the loss generation of an epoch of a group.
-    pub(super) fn loss_gen(&self, group: GroupId, epoch: Epoch) -> u64 {
+    pub(super) fn loss_gen(&self, group: GroupId, epoch: Epoch) -> LossGen {
         self.loss_gens.get(&(group, epoch)).copied().unwrap_or_default()
     }
 

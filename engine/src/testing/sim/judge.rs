@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use super::LossGen;
 use crate::engine::Engine;
 use crate::ids::{Epoch, GroupId, LogIndex, ReplicaId};
 
@@ -14,10 +15,10 @@ use crate::ids::{Epoch, GroupId, LogIndex, ReplicaId};
 #[derive(Debug, Default)]
 pub(super) struct Judge {
     /// The digest of each group at each index that any replica has applied, by the loss generation of the entry there.
-    states: BTreeMap<(GroupId, u64, LogIndex), (ReplicaId, u64)>,
+    states: BTreeMap<(GroupId, LossGen, LogIndex), (ReplicaId, u64)>,
     commits: BTreeMap<(ReplicaId, GroupId), LogIndex>,
     /// The latest loss generation of each group in which anybody has answered.
-    loss_gens: BTreeMap<GroupId, u64>,
+    loss_gens: BTreeMap<GroupId, LossGen>,
     turns: u64,
 }
 
@@ -29,7 +30,12 @@ impl Judge {
     ///
     /// # Panics
     /// If an invariant does not hold.
-    pub(super) fn look(&mut self, replica: ReplicaId, engine: &Engine, loss_gen_of: impl Fn(GroupId, Epoch) -> u64) {
+    pub(super) fn look(
+        &mut self,
+        replica: ReplicaId,
+        engine: &Engine,
+        loss_gen_of: impl Fn(GroupId, Epoch) -> LossGen,
+    ) {
         self.turns += 1;
         engine.visit_positions(|group, commit, applied, digest| {
             let before = self.commits.insert((replica, group), commit).unwrap_or_default();
@@ -52,7 +58,7 @@ impl Judge {
     ///
     /// # Panics
     /// If another one was answered in a later one before.
-    pub(super) fn answer(&mut self, group: GroupId, loss_gen: u64) {
+    pub(super) fn answer(&mut self, group: GroupId, loss_gen: LossGen) {
         let latest = self.loss_gens.entry(group).or_default();
         assert!(*latest <= loss_gen, "an answer of loss generation {loss_gen} of {group} comes after one of {latest}");
         *latest = loss_gen;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::LossGen;
 use crate::testing::history::{Model, Operation};
 
 /// What was asked of a key, and what was answered if that is known.
@@ -49,14 +50,14 @@ pub enum Seen {
 pub enum Held {
     /// Nothing, or this text.
     Known(Option<Vec<u8>>),
-    /// What was found after a loss, and nobody has read yet.
-    Found {
-        /// What was put behind it since.
-        behind: Vec<u8>,
-        /// The length of all of it, if an answer has told.
-        len: Option<usize>,
-        /// Whether there is something for certain.
-        is_some: bool,
+    /// What was found after a loss, and nobody has told yet.
+    Found,
+    /// What was found and something behind it.
+    Longer {
+        /// What was put behind it.
+        end: Vec<u8>,
+        /// The length of all of it.
+        len: usize,
     },
 }
 
@@ -72,7 +73,7 @@ impl Model for KeyModel {
     type Op = KeyOp;
 
     fn initial(&self) -> Held {
-        if self.is_found { Held::Found { behind: Vec::new(), len: None, is_some: false } } else { Held::Known(None) }
+        if self.is_found { Held::Found } else { Held::Known(None) }
     }
 
     fn is_read(&self, state: &Held, op: &KeyOp) -> bool {
@@ -82,7 +83,8 @@ impl Model for KeyModel {
     fn step(&self, state: &Held, op: &KeyOp) -> Option<Held> {
         match state {
             Held::Known(text) => step_known(text.as_deref(), op),
-            Held::Found { behind, len, is_some } => step_found(behind, *len, *is_some, op),
+            Held::Found => step_found(op),
+            Held::Longer { end, len } => step_longer(end, *len, op),
         }
     }
 }
@@ -105,37 +107,35 @@ fn step_known(held: Option<&[u8]>, op: &KeyOp) -> Option<Held> {
     op.seen.as_ref().is_none_or(|answered| *answered == seen).then_some(Held::Known(next))
 }
 
-fn step_found(behind: &[u8], len: Option<usize>, is_some: bool, op: &KeyOp) -> Option<Held> {
-    let known = |text: Option<Vec<u8>>| Some(Held::Known(text));
+/// An operation of which nobody knows the end is no step: whatever it has done is part of what was found.
+fn step_found(op: &KeyOp) -> Option<Held> {
+    Some(match (&op.asked, op.seen.as_ref()?) {
+        (Asked::Get, Seen::Nil) => Held::Known(None),
+        (Asked::Get, Seen::Text(text)) => Held::Known(Some(text.clone())),
+        (Asked::Set(text), Seen::Ok) => Held::Known(Some(text.clone())),
+        (Asked::Append(text), Seen::Number(number)) => {
+            let len = usize::try_from(*number).ok().filter(|len| *len >= text.len())?;
+            Held::Longer { end: text.clone(), len }
+        }
+        (Asked::Increment, Seen::Number(number)) => Held::Known(Some(number.to_string().into_bytes())),
+        (Asked::Delete, Seen::Number(0 | 1)) => Held::Known(None),
+        (Asked::Get | Asked::Set(_) | Asked::Append(_) | Asked::Increment | Asked::Delete, _) => return None,
+    })
+}
+
+fn step_longer(end: &[u8], len: usize, op: &KeyOp) -> Option<Held> {
     match (&op.asked, &op.seen) {
-        (Asked::Get, None) => Some(Held::Found { behind: behind.to_vec(), len, is_some }),
-        (Asked::Get, Some(Seen::Nil)) if !is_some => known(None),
-        (Asked::Get, Some(Seen::Text(text))) if text.ends_with(behind) && len.is_none_or(|len| len == text.len()) => {
-            known(Some(text.clone()))
+        (Asked::Get, Some(Seen::Text(text))) => {
+            (text.len() == len && text.ends_with(end)).then(|| Held::Known(Some(text.clone())))
         }
-        (Asked::Set(text), None | Some(Seen::Ok)) => known(Some(text.clone())),
+        (Asked::Set(text), None | Some(Seen::Ok)) => Some(Held::Known(Some(text.clone()))),
         (Asked::Append(text), seen) => {
-            let behind = [behind, text].concat();
-            let mut len = len.map(|len| len + text.len());
-            match seen {
-                None => {}
-                Some(Seen::Number(number)) => {
-                    let told = usize::try_from(*number).ok()?;
-                    if told < behind.len() || len.is_some_and(|len| len != told) {
-                        return None;
-                    }
-                    len = Some(told);
-                }
-                Some(_) => return None,
-            }
-            Some(Held::Found { behind, len, is_some: true })
+            let next = Held::Longer { end: [end, text].concat(), len: len + text.len() };
+            let told = Seen::Number(i64::try_from(len + text.len()).expect("short"));
+            seen.as_ref().is_none_or(|seen| *seen == told).then_some(next)
         }
-        // A number that nobody knows is as unknown when it is one more.
-        (Asked::Increment, None) => Some(Held::Found { behind: behind.to_vec(), len: None, is_some: true }),
-        (Asked::Increment, Some(Seen::Number(number))) => known(Some(number.to_string().into_bytes())),
-        (Asked::Delete, None | Some(Seen::Number(1))) => known(None),
-        (Asked::Delete, Some(Seen::Number(0))) if !is_some => known(None),
-        (Asked::Get | Asked::Set(_) | Asked::Increment | Asked::Delete, Some(_)) => None,
+        (Asked::Delete, None | Some(Seen::Number(1))) => Some(Held::Known(None)),
+        (Asked::Get | Asked::Set(_) | Asked::Increment | Asked::Delete, _) => None,
     }
 }
 
@@ -143,18 +143,19 @@ fn step_found(behind: &[u8], len: Option<usize>, is_some: bool, op: &KeyOp) -> O
 #[derive(Debug, Default)]
 pub(super) struct KeyHistory {
     /// What was answered, by the loss generation of the answer.
-    answered: BTreeMap<u64, Vec<Operation<KeyOp>>>,
-    /// What may have been done in any of them, or never.
-    open: Vec<Operation<KeyOp>>,
+    answered: BTreeMap<LossGen, Vec<Operation<KeyOp>>>,
+    /// What may have been done in a generation up to this one, or never. What a leader has appended can be done in a later one only
+    /// as part of what is found there.
+    open: Vec<(LossGen, Operation<KeyOp>)>,
 }
 
 impl KeyHistory {
-    pub(super) fn answer(&mut self, loss_gen: u64, operation: Operation<KeyOp>) {
+    pub(super) fn answer(&mut self, loss_gen: LossGen, operation: Operation<KeyOp>) {
         self.answered.entry(loss_gen).or_default().push(operation);
     }
 
-    pub(super) fn leave_open(&mut self, operation: Operation<KeyOp>) {
-        self.open.push(operation);
+    pub(super) fn leave_open(&mut self, latest: LossGen, operation: Operation<KeyOp>) {
+        self.open.push((latest, operation));
     }
 
     /// Returns the model of each loss generation, and what was seen in it.
@@ -162,7 +163,9 @@ impl KeyHistory {
         self.answered.iter().map(|(loss_gen, answered)| {
             let end = answered.iter().filter_map(|operation| operation.returned).max();
             // What was called behind the last answer cannot be in any of them.
-            let open = self.open.iter().filter(|operation| Some(operation.called) < end);
+            let is_open =
+                |(latest, operation): &&(LossGen, Operation<KeyOp>)| latest >= loss_gen && Some(operation.called) < end;
+            let open = self.open.iter().filter(is_open).map(|(_, operation)| operation);
             (KeyModel { is_found: *loss_gen > 0 }, answered.iter().chain(open).cloned().collect())
         })
     }

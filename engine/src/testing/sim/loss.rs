@@ -34,6 +34,12 @@ impl Sim {
                 self.end(node, length);
             }
         }
+        // Whoever is left may seem to be gone as well.
+        let left: Vec<NodeId> = self.nodes.keys().copied().filter(|node| self.nodes[node].engine.is_some()).collect();
+        let Some(node) = self.rng.choice(left).filter(|_| self.rng.bool()) else { return };
+        if let Some(core) = &mut self.core {
+            core.cut_off(node, self.now + 2 * length, false);
+        }
     }
 
     /// The operator looks at the cluster, and accepts what is lost.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::client::{Client, Request};
 use super::control::Told;
 use super::network::{Links, Parcel};
-use super::{End, Event, Sim};
+use super::{End, Event, LossGen, Sim};
 use crate::config::{GroupConfig, Placement};
 use crate::control::record::Ask;
 use crate::engine::{Engine, Input};
@@ -26,8 +26,7 @@ pub(super) struct Node {
     /// When its next turn is, if one is due.
     pub(super) turn_at: Option<u64>,
     pub(super) paused_until: u64,
-    /// By group, the version of the last news and the loss generation that is active by them.
-    loss_gens: BTreeMap<GroupId, (u64, u64)>,
+    heard: BTreeMap<GroupId, Heard>,
 }
 
 impl Node {
@@ -38,9 +37,20 @@ impl Node {
             inbox: VecDeque::new(),
             turn_at: None,
             paused_until: 0,
-            loss_gens: BTreeMap::new(),
+            heard: BTreeMap::new(),
         }
     }
+}
+
+/// What a node has heard last of the losses of a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Heard {
+    /// The version of the news.
+    version: u64,
+    /// The loss generation that is active: it is part of every answer.
+    active: LossGen,
+    /// The one that may follow. What was appended may be done in that.
+    pending: LossGen,
 }
 
 pub(super) enum Inbound {
@@ -74,7 +84,7 @@ impl Sim {
         let mut performer = Performer {
             links: &mut self.links,
             clients: &self.clients,
-            loss_gens: &mut node.loss_gens,
+            heard: &mut node.heard,
             now: self.now,
             from: replica,
             sent: &mut sent,
@@ -125,7 +135,7 @@ impl Sim {
             Sent::Ask { from, group, ask } => self.ask(from, group, ask),
             Sent::Reply { token, end } => {
                 let client = client_of(token);
-                if let (End::Done { loss_gen, .. }, Some(group)) = (&end, self.clients[client].group_of(token)) {
+                if let (End::Done(_, loss_gen), Some(group)) = (&end, self.clients[client].group_of(token)) {
                     self.judge.answer(group, *loss_gen);
                 }
                 let at = self.now + self.links.delay();
@@ -197,7 +207,7 @@ pub(super) enum Sent {
 struct Performer<'a> {
     links: &'a mut Links,
     clients: &'a [Client],
-    loss_gens: &'a mut BTreeMap<GroupId, (u64, u64)>,
+    heard: &'a mut BTreeMap<GroupId, Heard>,
     now: u64,
     from: ReplicaId,
     sent: &'a mut Vec<Sent>,
@@ -222,8 +232,10 @@ impl Performer<'_> {
             }
             Inbound::Ready(peer) => Input::PeerReady(*peer),
             Inbound::News((group, news)) => {
-                let known = self.loss_gens.entry(*group).or_default();
-                *known = (*known).max((news.version, news.active.loss_gen));
+                let active = news.active.loss_gen;
+                let pending = news.pending.as_ref().map_or(active, |change| change.config.loss_gen);
+                let heard = self.heard.entry(*group).or_default();
+                *heard = (*heard).max(Heard { version: news.version, active, pending });
                 Input::News { group: *group, news }
             }
             Inbound::Request(Request { token, key, command, level, after }) => {
@@ -245,12 +257,10 @@ impl Performer<'_> {
                 }
                 Output::Reply { token, outcome } => {
                     let end = match outcome {
-                        Outcome::Done { answer, .. } => {
-                            End::Done { answer: answer.to_vec(), loss_gen: self.loss_gen(token) }
-                        }
-                        Outcome::Accepted { .. } => End::Accepted,
+                        Outcome::Done { answer, .. } => End::Done(answer.to_vec(), self.heard(token).active),
+                        Outcome::Accepted { .. } => End::Accepted(self.heard(token).pending),
                         Outcome::Refused(refusal) => End::Refused(refusal),
-                        Outcome::Unknown { .. } => End::Unknown,
+                        Outcome::Unknown { .. } => End::Unknown(self.heard(token).pending),
                     };
                     self.sent.push(Sent::Reply { token, end });
                 }
@@ -260,10 +270,10 @@ impl Performer<'_> {
         }
     }
 
-    /// Returns the loss generation that an answer is given in: what is active, as far as the node has heard.
-    fn loss_gen(&self, token: Token) -> u64 {
+    /// Returns what the node has heard of the group that a request is about.
+    fn heard(&self, token: Token) -> Heard {
         let group = self.clients[client_of(token)].group_of(token);
-        group.and_then(|group| self.loss_gens.get(&group)).map_or(0, |(_, loss_gen)| *loss_gen)
+        group.and_then(|group| self.heard.get(&group)).copied().unwrap_or_default()
     }
 }
 

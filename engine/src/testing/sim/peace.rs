@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::client::Client;
 use super::key::{Asked, KeyOp};
 use super::plan::MS;
-use super::{Report, SEARCH_STEPS_MAX, Sim};
+use super::{LossGen, Report, SEARCH_STEPS_MAX, Sim};
 use crate::engine::Engine;
 use crate::group;
 use crate::ids::{GroupId, NodeId};
@@ -98,7 +98,7 @@ impl Sim {
             node.engine.as_ref().expect("all nodes are up").check();
         }
         for client in &mut self.clients {
-            client.lose(&mut self.histories);
+            client.lose(LossGen::MAX, &mut self.histories);
         }
         for (key, history) in &self.histories {
             for (model, history) in history.generations() {
@@ -129,6 +129,12 @@ impl Sim {
                 ));
             }
         }
+        for group in self.groups() {
+            let record = self.core.as_ref().and_then(|core| core.state.group(group));
+            lines.push(format!("core: group {group}: {record:?}"));
+        }
+        let busy = self.clients.iter().filter(|client| !client.is_idle());
+        lines.extend(busy.map(|client| format!("{client:?}")));
         panic!(
             "{why}, and the cluster has not come to rest at {} ns:\n{}\n{:?}",
             self.now,
