@@ -302,6 +302,8 @@ impl Group {
         let Some(news) = self.news.clone() else { return Ok(()) };
         let News { active, pending, .. } = &news;
         let pending_epoch = pending.as_ref().map(|change| change.config.epoch);
+        // What follows may be a change of what it leads only now.
+        self.begin_first(shared, now, &news)?;
         match &mut self.role {
             Role::Leader(leader) => {
                 let mut leading = Leading {
@@ -332,7 +334,6 @@ impl Group {
             self.begun = config.epoch;
             self.start_takeover(shared, now, change, active);
         }
-        self.begin_first(shared, now, &news)?;
         self.has_news = false;
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! Stories of groups whose leaders are taken over from and whose members change, by the word of a consistent core.
 
-use quorate_engine::config::Config;
-use quorate_engine::control::record::Ask;
-use quorate_engine::engine::Input;
+use quorate_engine::config::{Config, GroupConfig, Member};
+use quorate_engine::control::record::{Ask, Record};
+use quorate_engine::engine::{Engine, Input};
 use quorate_engine::ids::{EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId};
 use quorate_engine::machine::answer::Answer;
 use quorate_engine::machine::command::{Command, Flags, Op, push_item};
 use quorate_engine::message::{Append, Chunk, Envelope, Message, StreamId};
-use quorate_engine::output::{Event, Refusal};
+use quorate_engine::output::{Event, Output, Refusal};
+use quorate_engine::slots::SlotMap;
 use quorate_engine::testing::cluster::{Cluster, End};
 use quorate_engine::time::{Instant, LogTime};
 use quorate_engine::{GroupState, Standing};
@@ -59,6 +60,31 @@ fn a_group_begins_with_the_runs_that_the_core_has_registered() {
     let status = cluster.status(A, G);
     assert_eq!((status.epoch, status.last), (Epoch(1), LogIndex(2)), "a VIEW entry and the write");
     cluster.check();
+}
+
+/// It had heard nothing before: all earlier news were lost.
+#[test]
+fn who_hears_of_its_group_and_of_a_change_of_it_at_once_does_both() {
+    let run = ReplicaId { node: A, incarnation: Incarnation(1) };
+    let slots = SlotMap::new(1).expect("in range").slots_of(G);
+    let (members, write_quorum) = (vec![Member::from(run)], 1);
+    let first =
+        GroupConfig { epoch: Epoch(1), leader: A, members: members.clone(), ..GroupConfig::undecided(G, slots) };
+    let mut record = Record::new(first);
+    let change = record.change_live(Epoch(1), run, members, write_quorum).expect("it leads");
+    let settings = config().build().expect("valid settings");
+    let mut engine = Engine::new(settings, run, vec![GroupConfig::undecided(G, slots)]);
+    let news = record.news();
+    let now = Instant(1_000_000_000);
+    let mut asks = Vec::new();
+    let mut note = |output: Output<'_>| {
+        if let Output::Ask { ask, .. } = output {
+            asks.push(ask);
+        }
+    };
+    engine.handle(now, Input::News { group: G, news: &news }).for_each(&mut note);
+    engine.end_turn(now).for_each(&mut note);
+    assert_eq!(asks, [Ask::Activate { epoch: change }]);
 }
 
 #[test]

@@ -53,7 +53,7 @@ use control::Core;
 use faults::Fault;
 use judge::Judge;
 use network::{Links, Parcel};
-use node::{Inbound, Node, Sent};
+use node::{Inbound, Node, Sent, client_of};
 use plan::{MS, Plan};
 
 pub use key::{Asked, Held, KeyModel, KeyOp, Seen};
@@ -460,6 +460,10 @@ impl Sim {
     }
 
     fn request(&mut self, node: NodeId, request: Request) {
+        if !self.clients[client_of(request.token)].is_waiting_for(request.token) {
+            // The connection that it came over was closed.
+            return;
+        }
         if self.nodes[&node].engine.is_some() {
             return self.deliver(node, Inbound::Request(request));
         }
@@ -483,7 +487,10 @@ impl Sim {
                 return self.next_operation(client);
             }
             End::Gone { is_sent: true } => {
-                self.clients[client].lose(LossGen::MAX, &mut self.histories);
+                // Whoever had the request is gone, and nobody else gets it.
+                let group = self.clients[client].group_of(token).expect("the client waits for it");
+                let latest = self.core.as_ref().map_or(0, |core| core.latest_loss_gen(group));
+                self.clients[client].lose(latest, &mut self.histories);
                 return self.next_operation(client);
             }
         };

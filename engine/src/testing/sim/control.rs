@@ -65,9 +65,14 @@ impl Core {
         self.loss_gens.get(&(group, epoch)).copied().unwrap_or_default()
     }
 
+    /// Returns the latest loss generation of a group, active or not.
+    pub(super) fn latest_loss_gen(&self, group: GroupId) -> LossGen {
+        self.loss_gens.range((group, Epoch(0))..=(group, Epoch(u64::MAX))).map(|(_, latest)| *latest).max().unwrap_or(0)
+    }
+
     /// Whether a loss of a group was ever accepted, active or not.
     pub(super) fn has_lost(&self, group: GroupId) -> bool {
-        self.loss_gens.iter().any(|((of, _), loss_gen)| *of == group && *loss_gen > 0)
+        self.latest_loss_gen(group) > 0
     }
 
     /// Nothing of a node reaches it, nor the other way round, before then; then it does if it `is_held`.

@@ -278,6 +278,6 @@ impl Performer<'_> {
 }
 
 /// Returns which client has sent a request.
-fn client_of(token: Token) -> usize {
+pub(super) fn client_of(token: Token) -> usize {
     usize::try_from(token.0 >> 32).expect("a small number") - 1
 }
