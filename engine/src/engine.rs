@@ -290,9 +290,9 @@ impl Engine {
         self.groups.iter().map(|group| group.status(&self.shared)).collect()
     }
 
-    /// Calls `visit` for each group with its commit index, the index applied and the digest of the state there.
+    /// Calls `visit` for each group with its commit index, the last entry applied and the digest of the state there.
     #[cfg(feature = "testing")]
-    pub(crate) fn visit_positions(&self, mut visit: impl FnMut(GroupId, LogIndex, LogIndex, u64)) {
+    pub(crate) fn visit_positions(&self, mut visit: impl FnMut(GroupId, LogIndex, EntryId, u64)) {
         for group in &self.groups {
             let (commit, applied, digest) = group.positions();
             visit(group.id(), commit, applied, digest);

@@ -128,7 +128,7 @@ pub(crate) struct Group {
     news_retry_at: Option<Instant>,
     /// The last epoch that this replica has begun to take over, or to lead: it never begins one twice.
     begun: Epoch,
-    /// The loss generation of the leader whose log this one is known to hold as far as it is committed.
+    /// The loss generation of the last active leader whose log this one is known to hold as far as it is committed.
     loss_gen: u64,
     /// How many snapshots this run has begun to send. Each has a number of its own, whatever the epoch: the receiver of half
     /// a snapshot knows it by that and by who sends it, and may hear of nobody else before this run leads again.
@@ -320,6 +320,8 @@ impl Group {
         let Some(news) = self.news.clone() else { return Ok(()) };
         let News { active, pending, .. } = &news;
         let pending_epoch = pending.as_ref().map(|change| change.config.epoch);
+        // What follows may be a change of what it leads only now.
+        self.begin_first(shared, now, &news)?;
         match &mut self.role {
             Role::Leader(leader) => {
                 let mut leading = Leading {
@@ -340,6 +342,9 @@ impl Group {
             Role::Candidate(_) => {}
             Role::Follower(_) => self.config = active.clone(),
         }
+        if self.leads() && self.config.epoch == active.epoch {
+            self.loss_gen = active.loss_gen;
+        }
         if let Some(change @ Change { config, kind: ChangeKind::Takeover | ChangeKind::Loss }) = pending
             && config.leader_replica() == Some(shared.me)
             && config.epoch > self.promise.max(self.begun)
@@ -348,7 +353,6 @@ impl Group {
             self.begun = config.epoch;
             self.start_takeover(shared, now, change, active);
         }
-        self.begin_first(shared, now, &news)?;
         self.has_news = false;
         Ok(())
     }
@@ -551,10 +555,10 @@ impl Group {
         matches!(&self.role, Role::Leader(leader) if leader.owes_notice())
     }
 
-    /// Returns the commit index, the index applied and the digest of the state there.
+    /// Returns the commit index, the last entry applied and the digest of the state there.
     #[cfg(feature = "testing")]
-    pub(crate) fn positions(&self) -> (LogIndex, LogIndex, u64) {
-        (self.replica.commit, self.replica.applied.index, self.replica.kv.digest())
+    pub(crate) fn positions(&self) -> (LogIndex, crate::ids::EntryId, u64) {
+        (self.replica.commit, self.replica.applied, self.replica.kv.digest())
     }
 
     /// Returns the highest epoch promised.

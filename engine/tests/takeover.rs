@@ -1,13 +1,14 @@
 //! Stories of groups whose leaders are taken over from and whose members change, by the word of a consistent core.
 
-use quorate_engine::config::Config;
-use quorate_engine::control::record::Ask;
-use quorate_engine::engine::Input;
+use quorate_engine::config::{Config, GroupConfig, Member};
+use quorate_engine::control::record::{Ask, Record};
+use quorate_engine::engine::{Engine, Input};
 use quorate_engine::ids::{EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId};
 use quorate_engine::machine::answer::Answer;
 use quorate_engine::machine::command::{Command, Flags, Op, push_item};
 use quorate_engine::message::{Append, Chunk, Envelope, Message, StreamId};
-use quorate_engine::output::{Event, Refusal};
+use quorate_engine::output::{Event, Output, Refusal};
+use quorate_engine::slots::SlotMap;
 use quorate_engine::testing::cluster::{Cluster, End};
 use quorate_engine::time::{Instant, LogTime};
 use quorate_engine::{GroupState, Standing};
@@ -59,6 +60,31 @@ fn a_group_begins_with_the_runs_that_the_core_has_registered() {
     let status = cluster.status(A, G);
     assert_eq!((status.epoch, status.last), (Epoch(1), LogIndex(2)), "a VIEW entry and the write");
     cluster.check();
+}
+
+/// It had heard nothing before: all earlier news were lost.
+#[test]
+fn who_hears_of_its_group_and_of_a_change_of_it_at_once_does_both() {
+    let run = ReplicaId { node: A, incarnation: Incarnation(1) };
+    let slots = SlotMap::new(1).expect("in range").slots_of(G);
+    let (members, write_quorum) = (vec![Member::from(run)], 1);
+    let first =
+        GroupConfig { epoch: Epoch(1), leader: A, members: members.clone(), ..GroupConfig::undecided(G, slots) };
+    let mut record = Record::new(first);
+    let change = record.change_live(Epoch(1), run, members, write_quorum).expect("it leads");
+    let settings = config().build().expect("valid settings");
+    let mut engine = Engine::new(settings, run, vec![GroupConfig::undecided(G, slots)]);
+    let news = record.news();
+    let now = Instant(1_000_000_000);
+    let mut asks = Vec::new();
+    let mut note = |output: Output<'_>| {
+        if let Output::Ask { ask, .. } = output {
+            asks.push(ask);
+        }
+    };
+    engine.handle(now, Input::News { group: G, news: &news }).for_each(&mut note);
+    engine.end_turn(now).for_each(&mut note);
+    assert_eq!(asks, [Ask::Activate { epoch: change }]);
 }
 
 #[test]
@@ -129,37 +155,139 @@ fn where_nobody_is_left_a_group_begins_anew_in_a_later_epoch() {
     cluster.check();
 }
 
-/// Of five, D has missed what A, B, C and E hold. E restarts and copies it again; then A, B and C are lost.
-#[test]
-fn who_has_copied_more_than_whoever_leads_after_a_loss_gives_it_up() {
-    const D: NodeId = NodeId(4);
-    const E: NodeId = NodeId(5);
-    let mut cluster = Cluster::start_with_core(5, 1, 5, 3, config());
+const D: NodeId = NodeId(4);
+const E: NodeId = NodeId(5);
+
+/// Of five, D has missed what A, B, C and E hold: so many writes. E has restarted, copied them as a learner, and is one for
+/// good. A, B and C live.
+fn one_has_missed_what_a_learner_has(count: u8, config: Config) -> Cluster {
+    let mut cluster = Cluster::start_with_core(5, 1, 5, 3, config);
     cluster.settle();
     write(&mut cluster, b"x", b"1");
     cluster.keep_learners();
     cluster.pause(D);
+    for number in 0..count {
+        write(&mut cluster, b"x", &[number; 500]);
+    }
     cluster.restart(E);
-    write(&mut cluster, b"x", b"2");
     cluster.run_for(20);
     cluster.drop_messages(A, D);
+    let (learner, other) = (cluster.status(E, G), cluster.status(D, G));
+    assert!(learner.commit > other.last, "{learner:?} {other:?}");
+    cluster
+}
+
+/// Everything that A, B and C hold is lost.
+fn three_are_lost(cluster: &mut Cluster) {
     [A, B, C].into_iter().for_each(|node| cluster.restart(node));
     cluster.resume(D);
     cluster.run_for(100);
-    let learner = cluster.status(E, G);
-    let left = cluster.status(D, G);
-    assert!(learner.commit > left.last, "{learner:?} {left:?}");
+}
+
+#[track_caller]
+fn assert_gives_up_and_follows(cluster: &mut Cluster, node: NodeId) {
+    write(cluster, b"x", b"3");
+    cluster.run_for(300);
+    assert_eq!(cluster.peek(node, b"x"), b"3");
+    let forgotten = |(place, event): &(NodeId, Event)| *place == node && matches!(event, Event::Forgotten { .. });
+    assert!(cluster.events().iter().any(forgotten), "{:?}", cluster.events());
+    assert_nobody_is_blamed(cluster);
+    cluster.check();
+}
+
+#[track_caller]
+fn assert_nobody_is_blamed(cluster: &Cluster) {
+    let blamed = |(_, event): &(NodeId, Event)| matches!(event, Event::Malformed { .. });
+    assert!(!cluster.events().iter().any(blamed), "{:?}", cluster.events());
+}
+
+#[test]
+fn who_has_copied_more_than_whoever_leads_after_a_loss_gives_it_up() {
+    let mut cluster = one_has_missed_what_a_learner_has(1, config());
+    three_are_lost(&mut cluster);
     cluster.accept_loss(G, &[D, A, E]);
     cluster.run_for(400);
     assert_leads(&cluster, D);
-    let forgotten = |(node, event): &(NodeId, Event)| *node == E && matches!(event, Event::Forgotten { .. });
-    assert!(cluster.events().iter().any(forgotten), "{:?}", cluster.events());
     let read = cluster.get(b"x");
     cluster.settle();
     assert_eq!(cluster.answer(read), Answer::Bulk(b"1"), "the later one is lost, as was accepted");
-    write(&mut cluster, b"x", b"3");
-    cluster.run_for(300);
-    cluster.check();
+    assert_gives_up_and_follows(&mut cluster, E);
+}
+
+/// The log of E begins behind the end of D's: there is nothing in it that D's could contradict.
+#[test]
+fn a_snapshot_of_what_is_lost_is_given_up() {
+    let mut cluster = one_has_missed_what_a_learner_has(60, Config { log_bytes: 16 << 10, ..config() });
+    assert!(cluster.events().iter().any(|(_, event)| matches!(event, Event::SnapshotInstalled { .. })));
+    three_are_lost(&mut cluster);
+    cluster.accept_loss(G, &[D, A, E]);
+    cluster.run_for(400);
+    assert_leads(&cluster, D);
+    assert_gives_up_and_follows(&mut cluster, E);
+}
+
+#[test]
+fn who_meets_the_leader_after_a_loss_before_the_core_tells_of_it_waits_for_that() {
+    let mut cluster = one_has_missed_what_a_learner_has(1, config());
+    three_are_lost(&mut cluster);
+    cluster.keep_news_from(E);
+    cluster.accept_loss(G, &[D, A, B, E]);
+    cluster.run_for(400);
+    assert_leads(&cluster, D);
+    assert_nobody_is_blamed(&cluster);
+    cluster.tell_news(E);
+    cluster.run_for(100);
+    assert_gives_up_and_follows(&mut cluster, E);
+}
+
+/// C holds what D has missed, and is lost too, before the loss that it was to lead is active; E has followed it.
+#[test]
+fn who_has_followed_a_loss_that_came_to_nothing_gives_up_what_the_next_one_lacks() {
+    let mut cluster = one_has_missed_what_a_learner_has(1, config());
+    cluster.restart(A);
+    cluster.restart(B);
+    cluster.resume(D);
+    cluster.run_for(100);
+    cluster.accept_loss(G, &[C, D, E]);
+    let has_adopted = |cluster: &Cluster| {
+        let adopted = |(node, event): &(NodeId, Event)| *node == C && matches!(event, Event::Adopted { .. });
+        cluster.events().iter().any(adopted)
+    };
+    while !has_adopted(&cluster) {
+        cluster.end_turn(C);
+        assert!(cluster.deliver(C, D) | cluster.deliver(D, C), "D promises");
+    }
+    cluster.pause(D);
+    cluster.settle();
+    assert!(cluster.record(G).pending().is_some() && cluster.status(E, G).last > cluster.status(D, G).last);
+    cluster.drop_messages(C, D);
+    cluster.restart(C);
+    cluster.resume(D);
+    cluster.run_for(10);
+    cluster.accept_loss(G, &[D, A, E]);
+    cluster.run_for(400);
+    assert_leads(&cluster, D);
+    assert_gives_up_and_follows(&mut cluster, E);
+}
+
+/// E is a member after the loss, and has heard nothing of it when it is to take over.
+#[test]
+fn a_member_that_still_holds_what_is_lost_has_another_one_take_over() {
+    let mut cluster = one_has_missed_what_a_learner_has(1, config());
+    three_are_lost(&mut cluster);
+    cluster.pause(E);
+    cluster.accept_loss(G, &[D, A, B, E]);
+    cluster.run_for(200);
+    assert_leads(&cluster, D);
+    cluster.drop_messages(D, E);
+    cluster.restart(D);
+    cluster.resume(E);
+    cluster.take_over(G, E);
+    cluster.run_for(400);
+    let leader = cluster.record(G).active().leader;
+    assert!([A, B].contains(&leader), "{leader} leads");
+    assert_leads(&cluster, leader);
+    assert_gives_up_and_follows(&mut cluster, E);
 }
 
 #[test]

@@ -638,7 +638,7 @@ impl<S: EraStore> Core<S> {
     /// Goes on from an image: this core node is far behind, or has just started.
     fn install(&mut self, applied: usize, image: Image, now: Instant) {
         let Image::State(state) = image else { panic!("K3: the log begins with the birth, not with {image:?}") };
-        let before = self.state.replace(state);
+        let before = self.state.replace(*state);
         self.applied = applied;
         let state = self.state.as_ref().expect("it was put there");
         state.runs().for_each(|run| self.detector.expect(run, now));

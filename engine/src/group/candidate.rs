@@ -107,6 +107,13 @@ impl Candidate {
         self.answers.iter().map(|answer| answer.granted_until).max().unwrap_or(Instant(0)).max(lost)
     }
 
+    /// Returns how far the best log is committed, for all that was answered. After a loss, a member that has not followed anybody
+    /// since speaks of another log, unless both end in one epoch: then its own is the beginning of the best one.
+    fn commit(&self, best: &Answer) -> LogIndex {
+        let is_about_best = |answer: &&Answer| self.target.loss_gen == 0 || answer.tail.epoch == best.tail.epoch;
+        self.answers.iter().filter(is_about_best).map(|answer| answer.commit).max().unwrap_or_default()
+    }
+
     /// Whether what a replica says it holds counts.
     fn counts(&self, replica: ReplicaId) -> bool {
         match &self.seals {
@@ -167,7 +174,7 @@ impl Group {
         };
         // Nobody may be left: then it goes on with what it has copied as a learner, unless that was given up before.
         let is_alone = matches!(&candidate.seals, Seals::Left { runs, .. } if runs.is_empty());
-        if is_alone && self.loss_gen < target.loss_gen {
+        if is_alone && self.loss_gen < target.loss_gen && self.replica.log.last() > LogIndex(0) {
             self.forget(shared);
         }
         if candidate.counts(shared.me) || is_alone {
@@ -235,6 +242,11 @@ impl Group {
                 candidate.fetching = Some((holder, last));
                 return self.advance_takeover(shared, now);
             }
+            // What is committed here was lost, and whoever has the best log knows more of that.
+            Extended::Mismatch(_) if self.loss_gen < candidate.target.loss_gen => {
+                self.handle_unfetchable(shared, from);
+                return Ok(());
+            }
             Extended::Mismatch(_) => "entries that do not follow what is committed",
             Extended::Malformed(what) => what,
         };
@@ -301,11 +313,11 @@ impl Group {
         let best = candidate.best(|holder| holder == me || shared.is_connected(holder));
         let Some(best) = best else { return Ok(()) };
         if self.replica.log.last_id() == best.tail {
-            return self.adopt(shared, now);
+            return self.adopt(shared, now, &best);
         }
         let after = match candidate.fetching {
             Some((holder, after)) if holder == best.from => after,
-            // What is committed is in every log that may be the best.
+            // What is committed is in every log that may be the best, but for what was lost.
             Some(_) | None => self.replica.commit,
         };
         candidate.fetching = Some((best.from, after));
@@ -314,10 +326,10 @@ impl Group {
     }
 
     /// Leads the log as it is here now.
-    fn adopt(&mut self, shared: &mut Shared, now: Instant) -> Result<(), LogFull> {
+    fn adopt(&mut self, shared: &mut Shared, now: Instant, best: &Answer) -> Result<(), LogFull> {
         let Role::Candidate(candidate) = &mut self.role else { return Ok(()) };
-        // Of all who answered: the entries may be applied, and nothing is said about them before activation.
-        let commit = candidate.answers.iter().map(|answer| answer.commit).max().unwrap_or_default();
+        // These entries may be applied, and nothing is said about them before activation.
+        let commit = candidate.commit(best);
         let (config, wait_until) = (candidate.config.clone(), candidate.granted_until());
         let wait_until = if planted::is(rule::WAIT_FOR_LEASES) { now } else { wait_until };
         self.replica.advance_commit(commit);
@@ -335,7 +347,6 @@ impl Group {
             leader.uncommitted.add(entry.raw().len(), growth);
             shared.reserved_bytes += growth;
         });
-        let loss_gen = config.loss_gen;
         let before = core::mem::replace(&mut self.config, config);
         let mut leading = Leading {
             config: &mut self.config,
@@ -360,7 +371,6 @@ impl Group {
             leader.waiting = core::mem::take(&mut self.left_waiting);
         }
         self.role = Role::Leader(Box::new(leader));
-        self.loss_gen = loss_gen;
         Ok(())
     }
 
@@ -484,6 +494,18 @@ mod tests {
         let mut two = candidate(3, 2, &[(1, 1, 9), (3, 1, 7)]);
         two.answers[0].is_usable = false;
         assert_eq!(best(&two, &[]), None, "3 alone may lack what is committed");
+    }
+
+    #[test]
+    fn what_was_committed_before_a_loss_says_nothing_about_another_log() {
+        let mut candidate = candidate(3, 2, &[(1, 1, 9), (2, 5, 9), (3, 5, 7)]);
+        for (answer, commit) in candidate.answers.iter_mut().zip([8, 4, 6]) {
+            answer.commit = LogIndex(commit);
+        }
+        let best = candidate.best(|_| true).expect("there are enough");
+        assert_eq!((best.from, candidate.commit(&best)), (replica(2), LogIndex(8)));
+        candidate.target.loss_gen = 1;
+        assert_eq!(candidate.commit(&best), LogIndex(6), "the log of 3 is the beginning of that of 2");
     }
 
     #[test]

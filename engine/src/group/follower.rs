@@ -7,7 +7,10 @@
 //! # After a loss
 //! Who leads after a loss that an operator has accepted may not have what is committed here. Then a replica gives up all that it
 //! holds and copies the new log from its beginning. It does so only where the core has named a greater loss generation than that
-//! of its own log, and where the two contradict each other; against any other leader a committed entry stands.
+//! of its own log, and where the two contradict each other, or cannot be compared because the beginning of its own has been
+//! released; against any other leader a committed entry stands. As long as the core has not told it of an epoch, it says nothing
+//! to a leader of that which contradicts it. The generation of its log is that of the leader's only once that is active: an
+//! operator may accept another loss instead.
 //!
 //! # Source
 //! The replication protocol, sections 1.4 and 1.8; which incarnation of a leader is accepted: `replication::founding`.
@@ -203,13 +206,17 @@ impl Group {
         (from, epoch): (ReplicaId, Epoch),
         append: &Append<'_>,
     ) -> Result<(), LogFull> {
-        let later_gen = self.later_gen(epoch);
-        if later_gen.is_some() && append.stream == StreamId::LIVE && self.contradicts(shared, append) {
-            self.forget(shared);
-            let mismatch = SmallMessage::Mismatch(Mismatch { stream: StreamId::LIVE, hint: LogIndex(0) });
-            shared.outputs.small(from, self.config.group, self.promise, mismatch);
+        let loss_gen = self.loss_gen_of(epoch);
+        let is_later = loss_gen.is_none_or(|loss_gen| loss_gen > self.loss_gen);
+        if is_later && append.stream == StreamId::LIVE && self.contradicts(shared, append) {
+            if loss_gen.is_some() {
+                self.forget(shared);
+                let mismatch = SmallMessage::Mismatch(Mismatch { stream: StreamId::LIVE, hint: LogIndex(0) });
+                shared.outputs.small(from, self.config.group, self.promise, mismatch);
+            }
             return Ok(());
         }
+        let active_gen = self.active_gen(epoch);
         let Role::Follower(follower) = &self.role else { return Ok(()) };
         let stream = match &follower.install {
             Install::Finished(stream) if *stream == append.stream => StreamId::LIVE,
@@ -247,7 +254,7 @@ impl Group {
                 };
                 replica.advance_commit(append.commit.min(matched));
                 if stream == StreamId::LIVE && matched >= replica.commit {
-                    self.loss_gen = later_gen.unwrap_or(self.loss_gen);
+                    self.loss_gen = active_gen.unwrap_or(self.loss_gen);
                 }
                 // What is live is applied at the end of the turn, so that a host can send the acknowledgement first.
                 if stream != StreamId::LIVE {
@@ -271,18 +278,31 @@ impl Group {
         Ok(())
     }
 
-    /// Returns the loss generation of the leader of `epoch`, if it is later than that of the log here.
-    fn later_gen(&self, epoch: Epoch) -> Option<u64> {
-        let News { active, pending, .. } = self.news.as_ref()?;
+    /// Returns the loss generation of an epoch, if the core has told of it last.
+    fn loss_gen_of(&self, epoch: Epoch) -> Option<u64> {
+        // Without a core nothing is ever given up.
+        let Some(News { active, pending, .. }) = &self.news else { return Some(self.loss_gen) };
         let pending = pending.as_ref().map(|change| &change.config);
         let config = [Some(active), pending].into_iter().flatten().find(|config| config.epoch == epoch)?;
-        (config.loss_gen > self.loss_gen).then_some(config.loss_gen)
+        Some(config.loss_gen)
     }
 
+    /// As [`Group::loss_gen_of`], if no other loss can be accepted instead.
+    fn active_gen(&self, epoch: Epoch) -> Option<u64> {
+        let active = self.news.as_ref().map_or(self.loss_gen, |news| news.active.loss_gen);
+        self.loss_gen_of(epoch).filter(|loss_gen| *loss_gen <= active)
+    }
+
+    /// Whether a log that entries come from lacks what is committed here, for all that can be seen.
     fn contradicts(&self, shared: &Shared, append: &Append<'_>) -> bool {
+        let Role::Follower(follower) = &self.role else { return false };
+        let base = self.replica.log.base().index;
+        // What lies before the base is not there to be compared.
+        let is_hidden = append.prev.index < base && follower.matched < base;
         let mut entries = StoredEntries::new(append.entries);
-        self.replica.knows(&shared.pool, append.prev)
-            && entries.any(|entry| self.replica.contradicts(&shared.pool, entry.id()))
+        is_hidden
+            || (self.replica.knows(&shared.pool, append.prev)
+                && entries.any(|entry| self.replica.contradicts(&shared.pool, entry.id())))
     }
 
     /// Gives up everything that this replica holds, but not what it has promised.
@@ -343,7 +363,8 @@ impl Group {
 
     /// Replaces the replica by the copy, at once, unless it holds all that the copy does.
     pub(super) fn finish_install(&mut self, shared: &mut Shared) -> ChunkProgress {
-        let later_gen = self.later_gen(self.promise);
+        let is_later = self.loss_gen_of(self.promise).is_some_and(|loss_gen| loss_gen > self.loss_gen);
+        let active_gen = self.active_gen(self.promise);
         let Role::Follower(follower) = &mut self.role else { return ChunkProgress::Broken };
         let Install::UnderWay(mut copy) = core::mem::take(&mut follower.install) else { return ChunkProgress::Broken };
         let end = copy.replica.log.last_id();
@@ -374,8 +395,9 @@ impl Group {
             shared.apply_committed(&mut copy.replica);
         }
         // One that overtaken messages belong to may end before what this replica has committed, or acknowledged since.
-        let takes_back = copy.replica.commit < self.replica.commit && later_gen.is_none();
-        if takes_back || copy.replica.log.last() < follower.matched {
+        let takes_back = copy.replica.commit < self.replica.commit;
+        let may_take_back = is_later && follower.matched < self.replica.commit;
+        if (takes_back && !may_take_back) || copy.replica.log.last() < follower.matched {
             follower.install = Install::UnderWay(copy);
             return ChunkProgress::Broken;
         }
@@ -386,8 +408,11 @@ impl Group {
         follower.install = Install::Finished(stream);
         follower.matched = self.replica.log.last();
         follower.ack = None;
-        self.loss_gen = later_gen.unwrap_or(self.loss_gen);
+        self.loss_gen = active_gen.unwrap_or(self.loss_gen);
         let matched = follower.matched;
+        if takes_back {
+            shared.outputs.notify(Event::Forgotten { group: self.config.group, commit: old.commit });
+        }
         self.on_repaired(shared);
         ChunkProgress::Installed { matched }
     }

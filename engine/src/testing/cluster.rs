@@ -56,6 +56,8 @@ pub struct Cluster {
     core: Option<State>,
     /// Whether learners that have caught up stay learners.
     keeps_learners: bool,
+    /// Nodes that the core cannot reach.
+    untold: BTreeSet<NodeId>,
     config: Config,
     /// The processes that run, by place: their number, or that of a twin.
     nodes: BTreeMap<NodeId, (ReplicaId, Engine)>,
@@ -88,6 +90,7 @@ impl Cluster {
             placement,
             core: None,
             keeps_learners: false,
+            untold: BTreeSet::new(),
             config,
             nodes: BTreeMap::new(),
             stage: Stage::default(),
@@ -170,6 +173,17 @@ impl Cluster {
     /// From now on learners stay what they are, however much they hold.
     pub fn keep_learners(&mut self) {
         self.keeps_learners = true;
+    }
+
+    /// From now on the core does not reach a node, which can still ask it.
+    pub fn keep_news_from(&mut self, node: NodeId) {
+        self.untold.insert(node);
+    }
+
+    /// Tells a node what it has not heard.
+    pub fn tell_news(&mut self, node: NodeId) {
+        self.untold.remove(&node);
+        self.tell();
     }
 
     /// Stops a node: its memory and its connections are gone.
@@ -565,7 +579,14 @@ impl Cluster {
                     self.change(group, ChangeKind::Live, active.leader, members);
                 }
                 Ask::Renew { .. } => self.change(group, ChangeKind::Live, active.leader, active.members),
-                Ask::HandOver { to, .. } => self.take_over(group, to),
+                Ask::HandOver { to, .. } => {
+                    let pending = self.record(group).pending().cloned();
+                    if let Some(lost) = pending.filter(|change| change.kind == ChangeKind::Loss) {
+                        self.change(group, ChangeKind::Loss, to, lost.config.members);
+                    } else {
+                        self.take_over(group, to);
+                    }
+                }
                 Ask::Promote { .. } => {}
             }
         }
@@ -577,8 +598,8 @@ impl Cluster {
         let groups = (0..self.placement.slots().group_count()).map(GroupId);
         let news = groups.filter_map(|group| Some((group, self.core.as_ref()?.news(group)?)));
         let news: Vec<(GroupId, News)> = news.collect();
-        for (place, (group, news)) in self.node_ids().into_iter().flat_map(|place| news.iter().map(move |n| (place, n)))
-        {
+        let told = self.node_ids().into_iter().filter(|place| !self.untold.contains(place)).collect::<Vec<_>>();
+        for (place, (group, news)) in told.into_iter().flat_map(|place| news.iter().map(move |news| (place, news))) {
             self.input(place, Input::News { group: *group, news });
         }
     }

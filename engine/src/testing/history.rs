@@ -36,8 +36,8 @@ pub trait Model {
     /// Returns what it keeps at first.
     fn initial(&self) -> Self::State;
 
-    /// Whether the operation never changes what is kept, whatever that is.
-    fn is_read(&self, op: &Self::Op) -> bool;
+    /// Whether the operation cannot change what is kept, nor what is known of it, when that is `state`.
+    fn is_read(&self, state: &Self::State, op: &Self::Op) -> bool;
 
     /// Executes an operation; `None` if a copy in this state would have answered something else.
     fn step(&self, state: &Self::State, op: &Self::Op) -> Option<Self::State>;

@@ -26,6 +26,7 @@
 //! - *Reads* that can be answered at once are asked in every state, as they change nothing. Other reads are counted.
 //! - *Memory* is plenty: nothing leaves the logs, so there are no snapshots. A write fills a message by itself.
 //! - *Commit notices*, which tell followers what is committed when nothing else does, are not waited for.
+//! - *Losses* are accepted once they are true, so that nobody has to be told that it is dead; but where an operator lies.
 //! - *The beginning* is past: the first leader has its first entry committed, everybody knows, and no mail is under way.
 //!
 //! # States that are the same

@@ -11,7 +11,8 @@
 //! The engines are the ones that are shipped, unchanged. A node handles what has arrived in one turn, at the time its own
 //! clock shows after that: it may have stood still, and its clock runs faster or slower than others. First faults come as
 //! the plan says (chaos); then all is healed, and every group whose leader kept its memory must serve again, all replicas
-//! must come to the same state, and what was acknowledged must be there.
+//! must come to the same state, and what was acknowledged must be there; behind a loss that an operator has accepted, what
+//! was acknowledged since.
 //!
 //! Same seed, same run: [`Report::trace`] is a digest of every event of it.
 //!
@@ -25,6 +26,8 @@ mod client;
 mod control;
 mod faults;
 mod judge;
+mod key;
+mod loss;
 mod network;
 mod node;
 mod peace;
@@ -51,10 +54,10 @@ use control::Core;
 use faults::Fault;
 use judge::Judge;
 use network::{Links, Parcel};
-use node::{Inbound, Node, Sent};
+use node::{Inbound, Node, Sent, client_of};
 use plan::{MS, Plan};
 
-pub use client::{Asked, KeyModel, KeyOp, Seen};
+pub use key::{Asked, Held, KeyModel, KeyOp, Seen};
 
 /// Longest time after the chaos, in nanoseconds of true time.
 const HEALED_NS: u64 = 20_000 * MS;
@@ -89,17 +92,21 @@ pub fn sometimes(mode: Mode) -> Vec<&'static str> {
     SOMETIMES.iter().chain(with_core).chain(without).copied().collect()
 }
 
-const SOMETIMES_WITH_CORE: [&str; 11] = [
+const SOMETIMES_WITH_CORE: [&str; 15] = [
     "a byte flipped",
     "a candidate asked for entries",
     "a candidate asked whoever has the log to take over",
     "a leader asked for a new epoch",
     "a leader asked to count a learner",
     "a leader was deposed",
+    "a loss was accepted with nobody left",
+    "a loss was accepted with somebody left",
     "a member was dropped",
     "a replica copied the state of its leader",
+    "a replica gave up what was lost",
     "a replica took over",
     "a replica was found to be wrong",
+    "a run that was declared dead has ended",
     "the core had no answer",
 ];
 
@@ -178,32 +185,72 @@ struct Scheduled {
 enum Event {
     Arrive(Parcel),
     Turn(NodeId),
-    Connected { node: NodeId, peer: ReplicaId, connection: u64 },
-    Lost { node: NodeId, peer: NodeId, connection: u64 },
+    Connected {
+        node: NodeId,
+        peer: ReplicaId,
+        connection: u64,
+    },
+    Lost {
+        node: NodeId,
+        peer: NodeId,
+        connection: u64,
+    },
     Connect(NodeId, NodeId),
-    Unclogged { node: NodeId, peer: NodeId },
-    Isolate { node: NodeId, until: u64 },
+    Unclogged {
+        node: NodeId,
+        peer: NodeId,
+    },
+    Isolate {
+        node: NodeId,
+        until: u64,
+    },
     Depose(GroupId),
-    Request { node: NodeId, request: Request },
-    Reply { client: usize, token: Token, end: End },
-    Patience { client: usize, token: Token },
+    Request {
+        node: NodeId,
+        request: Request,
+    },
+    Reply {
+        client: usize,
+        token: Token,
+        end: End,
+    },
+    Patience {
+        client: usize,
+        token: Token,
+    },
     Client(usize),
     Restart(NodeId),
-    Ask { from: ReplicaId, group: GroupId, ask: Ask },
-    News { node: NodeId, group: GroupId, news: Box<News> },
+    Ask {
+        from: ReplicaId,
+        group: GroupId,
+        ask: Ask,
+    },
+    News {
+        node: NodeId,
+        group: GroupId,
+        news: Box<News>,
+    },
     Beat(ReplicaId, u64),
     Heard(Box<Heartbeat>),
     CoreLooks,
+    /// To the node of this name, which nobody has: earlier runs are dead.
+    Buried(ReplicaId),
+    OperatorLooks,
     Fault(Fault),
     Heal,
 }
 
+/// A loss generation of a group.
+type LossGen = u64;
+
 /// An outcome that borrows nothing.
 #[derive(Clone, Debug)]
 enum End {
-    Done(Vec<u8>),
-    Accepted,
-    Unknown,
+    Done(Vec<u8>, LossGen),
+    /// Done in no later loss generation than this one, if at all.
+    Accepted(LossGen),
+    /// The same.
+    Unknown(LossGen),
     Refused(Refusal),
     /// The connection to the node was refused, or ended.
     Gone {
@@ -272,8 +319,12 @@ impl Sim {
         }
         if sim.core.is_some() {
             sim.schedule(0, Event::CoreLooks);
-            for fault in [Fault::Split, Fault::Depose, Fault::Change, Fault::Outage, Fault::Flip] {
+            let faults = [Fault::Split, Fault::Depose, Fault::Change, Fault::Outage, Fault::Flip, Fault::Lose];
+            for fault in faults {
                 sim.schedule_fault(fault);
+            }
+            if sim.plan.faults.losses.is_some() {
+                sim.schedule(0, Event::OperatorLooks);
             }
         }
         let chaos_ns = sim.plan.chaos_ns;
@@ -322,7 +373,7 @@ impl Sim {
             Event::Reply { client, token, end } => self.reply(client, token, &end),
             Event::Patience { client, token } => {
                 if self.clients[client].is_waiting_for(token) {
-                    self.clients[client].lose(&mut self.histories);
+                    self.clients[client].lose(LossGen::MAX, &mut self.histories);
                     self.next_operation(client);
                 }
             }
@@ -333,6 +384,8 @@ impl Sim {
             Event::Beat(run, number) => self.beat(run, number),
             Event::Heard(heartbeat) => self.hear(&heartbeat),
             Event::CoreLooks => self.look_after_groups(),
+            Event::Buried(latest) => self.hear_buried(latest),
+            Event::OperatorLooks => self.look_for_losses(),
             Event::Fault(fault) => self.fail(fault),
             Event::Heal => self.heal(),
         }
@@ -422,6 +475,10 @@ impl Sim {
     }
 
     fn request(&mut self, node: NodeId, request: Request) {
+        if !self.clients[client_of(request.token)].is_waiting_for(request.token) {
+            // The connection that it came over was closed.
+            return;
+        }
         if self.nodes[&node].engine.is_some() {
             return self.deliver(node, Inbound::Request(request));
         }
@@ -434,17 +491,21 @@ impl Sim {
         }
         self.moment += 1;
         self.trace(5, token.0, self.moment);
-        let outcome = match end {
-            End::Done(answer) => Outcome::Done { id: crate::ids::EntryId::START, answer },
-            End::Accepted => Outcome::Accepted { id: crate::ids::EntryId::START },
-            End::Unknown => Outcome::Unknown { id: crate::ids::EntryId::START },
-            End::Refused(refusal) => Outcome::Refused(*refusal),
+        let id = crate::ids::EntryId::START;
+        let (outcome, loss_gen) = match end {
+            End::Done(answer, loss_gen) => (Outcome::Done { id, answer }, *loss_gen),
+            End::Accepted(loss_gen) => (Outcome::Accepted { id }, *loss_gen),
+            End::Unknown(loss_gen) => (Outcome::Unknown { id }, *loss_gen),
+            End::Refused(refusal) => (Outcome::Refused(*refusal), 0),
             End::Gone { is_sent: false } => {
                 self.clients[client].give_up();
                 return self.next_operation(client);
             }
             End::Gone { is_sent: true } => {
-                self.clients[client].lose(&mut self.histories);
+                // Whoever had the request is gone, and nobody else gets it.
+                let group = self.clients[client].group_of(token).expect("the client waits for it");
+                let latest = self.core.as_ref().map_or(0, |core| core.latest_loss_gen(group));
+                self.clients[client].lose(latest, &mut self.histories);
                 return self.next_operation(client);
             }
         };
@@ -454,7 +515,7 @@ impl Sim {
             Outcome::Accepted { .. } => self.note("a write was accepted and not waited for"),
             Outcome::Done { .. } => {}
         }
-        if self.clients[client].end(self.moment, &outcome, &mut self.histories) {
+        if self.clients[client].end(self.moment, &outcome, loss_gen, &mut self.histories) {
             self.report.operations += 1;
             self.errands_done += usize::from(client == self.plan.clients);
         }
@@ -509,13 +570,17 @@ impl Sim {
         }
     }
 
-    fn note_notice(&mut self, notice: &Notice) {
+    fn note_notice(&mut self, from: ReplicaId, notice: &Notice) {
         match notice {
             Notice::Learner { .. } => self.note("a learner copied a group"),
             Notice::SnapshotInstalled { .. } => self.note("a snapshot was installed"),
-            Notice::Malformed { what, .. } => panic!("no replica of ours sends {what}"),
+            Notice::Malformed { what, .. } => panic!("no replica of ours sends {what}, as {from:?} says: {notice:?}"),
             Notice::Deposed { .. } => self.note("a leader was deposed"),
-            Notice::Forgotten { .. } => self.note("a replica gave up what was lost"),
+            Notice::Forgotten { group, .. } => {
+                let is_lost = self.core.as_ref().is_some_and(|core| core.has_lost(*group));
+                assert!(is_lost, "{from:?} gives up {group}, of which no loss was accepted");
+                self.note("a replica gave up what was lost");
+            }
             Notice::TakingOver { .. } => self.note("a replica took over"),
             Notice::Diverged { .. } => self.note("a replica was found to be wrong"),
             Notice::Resynchronised { .. } => self.note("a replica copied the state of its leader"),

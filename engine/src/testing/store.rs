@@ -103,7 +103,7 @@ impl EraStore for MemoryStore {
             compacted: base,
             decided: base,
             decided_on_disk: base,
-            image: era.start.clone().map(Image::State),
+            image: era.start.clone().map(|state| Image::State(Box::new(state))),
             writes: content.writes + 1,
             ..Content::default()
         };

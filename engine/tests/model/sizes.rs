@@ -5,7 +5,7 @@
 
 use quorate_engine::testing::model::{Bounds, Change, Links, Order};
 
-use super::{checked, live, takeover};
+use super::{checked, live, loss, takeover};
 
 #[track_caller]
 fn explore(name: &str, bounds: Bounds) {
@@ -67,6 +67,21 @@ fn a_pair_changes_one_of_its_members_and_is_taken_over() {
     let pair = |changes| Bounds { members: 2, writes: 1, changes, ..Bounds::default() };
     explore("a pair, live, then taken over", pair(vec![live(&[1, 3]), takeover(3, &[2, 3])]));
     explore("a pair, taken over twice", pair(vec![takeover(3, &[2, 3]), takeover(3, &[2, 3])]));
+}
+
+#[test]
+fn what_is_acknowledged_behind_a_loss_stays() {
+    let changes = vec![loss(3, &[1, 2, 3])];
+    let one = Bounds { changes, restarts: vec![1, 2], restarts_max: 2, ..Bounds::default() };
+    explore("a loss with one left, no write", Bounds { idle: vec![1, 2], ..one.clone() });
+    explore_long("a loss with one left", Bounds { idle: vec![1, 2], writes: 1, ..one });
+    let pair = Bounds { members: 2, restarts: vec![1, 2], restarts_max: 2, writes: 1, ..Bounds::default() };
+    let nobody = Bounds { nodes: 2, changes: vec![loss(2, &[1, 2])], ..pair.clone() };
+    explore("a loss with nobody left", Bounds { idle: vec![1], ..nobody });
+    // One is enough for a write, so C may have copied what B has not.
+    let changes = vec![loss(2, &[2, 3])];
+    let learner = Bounds { write_quorum: 1, changes, restarts: vec![1], restarts_max: 1, writes: 2, ..pair };
+    explore_long("a loss that a learner has not suffered", learner);
 }
 
 #[test]

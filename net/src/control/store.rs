@@ -369,7 +369,7 @@ impl EraStore for Store {
             vec![
                 StorageOp::SetCompactedIdx(1),
                 StorageOp::SetDecidedIndex(1),
-                StorageOp::SetSnapshot(Some(Image::State(start.clone()))),
+                StorageOp::SetSnapshot(Some(Image::State(Box::new(start.clone())))),
             ]
         });
         let write = || -> Result<(), redb::Error> {

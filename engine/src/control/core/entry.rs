@@ -23,7 +23,7 @@ pub enum Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Image {
     /// Entries from the birth on: the state they lead to.
-    State(State),
+    State(Box<State>),
     /// Entries that go on from elsewhere.
     Delta(Vec<Entry>),
 }
@@ -56,16 +56,16 @@ impl Snapshot<Entry> for Image {
         let Some(Entry::Birth(_)) = entries.first() else { return Self::Delta(entries.to_vec()) };
         let mut state = None;
         entries.iter().for_each(|entry| drop(entry.apply(&mut state)));
-        Self::State(state.expect("it begins with the birth"))
+        Self::State(Box::new(state.expect("it begins with the birth")))
     }
 
     fn merge(&mut self, delta: Self) {
         *self = match (core::mem::replace(self, Self::Delta(Vec::new())), delta) {
             (_, newer @ Self::State(_)) => newer,
             (Self::State(state), Self::Delta(entries)) => {
-                let mut state = Some(state);
+                let mut state = Some(*state);
                 entries.iter().for_each(|entry| drop(entry.apply(&mut state)));
-                Self::State(state.expect("it was there before"))
+                Self::State(Box::new(state.expect("it was there before")))
             }
             (Self::Delta(mut entries), Self::Delta(more)) => {
                 entries.extend(more);

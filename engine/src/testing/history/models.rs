@@ -32,7 +32,7 @@ impl Model for CasRegister {
         None
     }
 
-    fn is_read(&self, op: &CasOp) -> bool {
+    fn is_read(&self, _: &Self::State, op: &CasOp) -> bool {
         matches!(op, CasOp::Read(_) | CasOp::CompareAndSet { has_set: Some(false), .. })
     }
 
@@ -71,7 +71,7 @@ impl Model for AppendStore {
         Box::default()
     }
 
-    fn is_read(&self, op: &AppendOp) -> bool {
+    fn is_read(&self, _: &Self::State, op: &AppendOp) -> bool {
         matches!(op, AppendOp::Get(_))
     }
 

@@ -134,7 +134,7 @@ impl<M: Model> Search<'_, M> {
             if !is_call {
                 return;
             }
-            if self.model.is_read(op) && self.model.step(&self.state, op).is_some() {
+            if self.model.is_read(&self.state, op) && self.model.step(&self.state, op).is_some() {
                 self.done.insert(operation);
                 self.list.lift(operation);
                 self.chosen.push(Chosen::Read { operation });

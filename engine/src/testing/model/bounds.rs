@@ -25,6 +25,8 @@ pub struct Bounds {
     pub restarts: Vec<u16>,
     /// How many times one does.
     pub restarts_max: u8,
+    /// Whether losses are accepted though nothing is lost: whoever is declared dead runs, and has not heard of it.
+    pub has_liar: bool,
     /// Ticks of the clock that all processes have. With 0 there is none: each process's own clock stands still until it
     /// waits for leases to run out, and goes on then, as if others had waited as long. Leases say nothing then.
     pub ticks: u64,
@@ -54,8 +56,8 @@ pub enum Order {
     Any(u8),
 }
 
-/// A change that the core may decide on. Members are nodes: for a takeover, those runs that are active, for a change with a
-/// live leader, those that registered last.
+/// A change that the core may decide on. Members are nodes: for a takeover, those runs that are active, for the others, those
+/// that registered last.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Change {
     /// A node takes over.
@@ -67,6 +69,14 @@ pub enum Change {
     },
     /// The leader of the active configuration changes members.
     Live {
+        /// The members, it among them.
+        members: Vec<u16>,
+    },
+    /// An operator accepts what is lost, once the group cannot be led any more: its leader has lost its memory, and too few
+    /// members have not.
+    Loss {
+        /// Who leads then.
+        leader: u16,
         /// The members, it among them.
         members: Vec<u16>,
     },
@@ -87,6 +97,7 @@ impl Default for Bounds {
             order: Order::Given,
             restarts: Vec::new(),
             restarts_max: 0,
+            has_liar: false,
             ticks: 0,
             lease_ticks: 1,
             leased: false,

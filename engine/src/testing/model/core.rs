@@ -7,8 +7,9 @@ use super::interned::{Interned, Recorder};
 use super::mail::{Mail, Mails};
 use super::process::GROUP;
 use crate::config::{GroupConfig, Member};
+use crate::control::operation::Decision;
 use crate::control::record::{ChangeKind, News};
-use crate::control::state::{Birth, Command, Planned, State};
+use crate::control::state::{Birth, Command, Hope, Planned, State};
 use crate::ids::{Epoch, NodeId, ReplicaId};
 use crate::slots::SlotMap;
 
@@ -83,12 +84,12 @@ impl Cores {
 }
 
 impl Core {
-    /// Returns the run of a node that registered last.
+    /// Returns the name that a run of a node was given last; nobody has it if the run before was declared dead.
     ///
     /// # Panics
-    /// If none did.
+    /// If none registered.
     pub(super) fn current(&self, node: NodeId) -> ReplicaId {
-        self.state.current(node).expect("all nodes have registered")
+        self.state.latest(node).expect("all nodes have registered")
     }
 
     /// Returns the active configuration.
@@ -97,6 +98,18 @@ impl Core {
     /// If the group is not formed.
     pub(super) fn active(&self) -> &GroupConfig {
         self.state.group(GROUP).expect("the group is formed").active()
+    }
+
+    /// Whether the group cannot be led any more, unless that is accepted.
+    pub(super) fn is_lost(&self) -> bool {
+        self.state.hope(GROUP) != Hope::Some
+    }
+
+    /// Whether a loss of the group was accepted, active or not.
+    pub(super) fn has_lost(&self) -> bool {
+        let record = self.state.group(GROUP).expect("the group is formed");
+        let pending = record.pending().is_some_and(|change| change.kind == ChangeKind::Loss);
+        pending || record.active().loss_gen > 0
     }
 
     /// Whether a change to this epoch can become active.
@@ -109,6 +122,10 @@ impl Core {
         let mut state = self.state.clone();
         let command = match word {
             Word::Register(node, nonce) => Command::Register { node: *node, nonce: *nonce },
+            Word::Change { change: change @ Change::Loss { .. }, leader, version } => {
+                let decision = Decision::AcceptLoss(vec![self.planned(change, *leader, *version)]);
+                Command::Operate { caller: self.current(*leader), number: *version, decision }
+            }
             Word::Change { change, leader, version } => Command::Change(vec![self.planned(change, *leader, *version)]),
             Word::Activate(caller, epoch) => Command::Activate { group: GROUP, epoch: *epoch, caller: *caller },
             Word::Place(nodes) => Command::Place { group: GROUP, nodes: nodes.clone() },
@@ -124,6 +141,7 @@ impl Core {
         let (kind, nodes) = match change {
             Change::Takeover { members, .. } => (ChangeKind::Takeover, members),
             Change::Live { members } => (ChangeKind::Live, members),
+            Change::Loss { members, .. } => (ChangeKind::Loss, members),
         };
         let member = |node: &u16| {
             let node = NodeId(*node);

@@ -88,17 +88,16 @@ impl Tables {
     /// Whether a piece of mail can do anything, now or later. Letters to processes that have ended cannot, nor those whose
     /// receiver has met another run of their sender, or has promised a later epoch.
     fn can_matter(&mut self, world: &World, mail: u32) -> bool {
-        let core = self.cores.get(world.core);
         let (from, to, epoch, message) = match self.mails.get(mail) {
             Mail::Letter { from, to, epoch, message } => (*from, *to, *epoch, message),
-            Mail::Ask { ask: Ask::Activate { epoch }, .. } => return core.is_pending(*epoch),
+            Mail::Ask { ask: Ask::Activate { epoch }, .. } => return self.cores.get(world.core).is_pending(*epoch),
             Mail::Ask { .. } | Mail::News(_) => return true,
         };
         let process =
             |run: ReplicaId| Some(self.processes.get(world.process(run.node.0))).filter(|found| found.me == run);
         let Some(receiver) = process(to) else { return false };
         let is_open = receiver.connected.contains(&from);
-        if !is_open && core.current(from.node) != from {
+        if !is_open && process(from).is_none() {
             return false;
         }
         if cfg!(planted) {

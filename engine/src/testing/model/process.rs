@@ -81,6 +81,8 @@ pub(super) struct Step {
     pub(super) sent: Vec<u32>,
     /// Requests that were executed.
     pub(super) done: Vec<Done>,
+    /// Whether it has given up what was lost.
+    pub(super) has_forgotten: bool,
     /// Why it must not happen.
     pub(super) fault: Option<String>,
 }
@@ -379,6 +381,7 @@ fn take(me: ReplicaId, mails: &mut Mails, outputs: Outputs<'_>, step: &mut Step)
             Output::Notify(Event::Malformed { from, what, .. }) if !cfg!(planted) => {
                 step.fault = Some(format!("{from:?} has sent {what}"));
             }
+            Output::Notify(Event::Forgotten { .. }) => step.has_forgotten = true,
             Output::Notify(_) => {}
         }
     }

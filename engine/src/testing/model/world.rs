@@ -7,7 +7,7 @@ use super::judge;
 use super::mail::{Mail, Mails};
 use super::process::{Act, Line, Processes};
 use crate::control::record::{Ask, News};
-use crate::ids::{LogIndex, NodeId, ReplicaId};
+use crate::ids::{Epoch, LogIndex, NodeId, ReplicaId};
 
 /// One state of the whole. Everything large in it is a number that the model knows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,6 +23,8 @@ pub struct World {
     pub(super) seen: LogIndex,
     /// The entries that any process has known to be committed.
     pub(super) committed: u32,
+    /// The loss generation that is active, and its first epoch; what was seen and committed before does not count.
+    pub(super) generation: (u64, Epoch),
     used: Used,
     pub(super) fault: Option<Fault>,
 }
@@ -48,8 +50,10 @@ pub enum Fault {
     Misattributed,
     /// An answer to a read misses what others were shown before it began.
     Stale,
-    /// The commit index of a process fell.
+    /// The commit index of a process fell, and that is not because it has given up what was lost.
     Uncommitted,
+    /// Somebody has answered in an older loss generation after others have in the one that is active.
+    Outlived,
     /// A process has stopped because an invariant of its own does not hold, or says that another one breaks the protocol.
     Stopped(String),
 }
@@ -139,6 +143,7 @@ impl Tables {
             mail: Vec::new(),
             seen: LogIndex(0),
             committed: judge::chain(&mut self.chains, Vec::new()),
+            generation: (0, Epoch(0)),
             used: Used::default(),
             fault: None,
         };
@@ -194,8 +199,10 @@ impl Tables {
         }
         let used = world.used.epochs;
         match bounds.order {
-            Order::Given => self.changes(world, bounds.changes.iter().skip(usize::from(used)).take(1), &mut actions),
-            Order::Any(max) if used < max => self.changes(world, bounds.changes.iter(), &mut actions),
+            Order::Given => {
+                self.changes(world, bounds, bounds.changes.iter().skip(usize::from(used)).take(1), &mut actions)
+            }
+            Order::Any(max) if used < max => self.changes(world, bounds, bounds.changes.iter(), &mut actions),
             Order::Any(_) => {}
         }
         actions
@@ -246,7 +253,7 @@ impl Tables {
         }
         let process = self.processes.get(state);
         for peer in &process.connected {
-            let current = self.cores.get(world.core).current(peer.node);
+            let current = self.processes.get(world.process(peer.node.0)).me;
             if current != *peer {
                 actions.push(Action::Meet { node, peer: current });
             }
@@ -259,9 +266,11 @@ impl Tables {
     fn changes<'a>(
         &mut self,
         world: &World,
+        bounds: &Bounds,
         changes: impl Iterator<Item = &'a Change> + Clone,
         actions: &mut Vec<Action>,
     ) {
+        let is_lost = bounds.has_liar || self.cores.get(world.core).is_lost();
         // Whoever plans may know any version that there ever was.
         for &mail in &world.mail {
             let Mail::News(News { version, active, .. }) = self.mails.get(mail) else { continue };
@@ -269,6 +278,8 @@ impl Tables {
             for change in changes.clone() {
                 let leader = match change {
                     Change::Takeover { leader, .. } => NodeId(*leader),
+                    Change::Loss { .. } if !is_lost => continue,
+                    Change::Loss { leader, .. } => NodeId(*leader),
                     Change::Live { members } if members.contains(&active.0) => active,
                     Change::Live { .. } => continue,
                 };
@@ -357,18 +368,18 @@ impl Tables {
             return;
         }
         let before = world.process(node);
-        let step = self.processes.step(&mut self.mails, before, act, world.clock(node)).clone();
-        if let Some(fault) = step.fault {
+        let mut step = self.processes.step(&mut self.mails, before, act, world.clock(node)).clone();
+        if let Some(fault) = step.fault.take() {
             world.fault = Some(Fault::Stopped(fault));
             return;
         }
         world.processes[usize::from(node) - 1] = step.next;
-        for mail in step.sent {
-            if self.is_heard(mail) {
-                self.send(world, mail);
+        for mail in &step.sent {
+            if self.is_heard(*mail) {
+                self.send(world, *mail);
             }
         }
-        judge::judge(self, world, node, before, &step.done);
+        judge::judge(self, world, node, before, &step);
     }
 }
 

@@ -7,85 +7,14 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
+use super::LossGen;
+use super::key::{Asked, KeyHistory, KeyOp, Seen};
 use crate::group::Level;
 use crate::ids::{GroupId, LogIndex, NodeId};
 use crate::machine::answer::Answer;
 use crate::machine::command::{Command, Op};
 use crate::output::{Outcome, Token};
-use crate::testing::history::{Model, Operation};
-
-/// What was asked of a key, and what was answered if that is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyOp {
-    /// What was asked.
-    pub asked: Asked,
-    /// What was answered.
-    pub seen: Option<Seen>,
-}
-
-/// What was asked of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// Its value.
-    Get,
-    /// To hold this text.
-    Set(Vec<u8>),
-    /// To hold this text behind what it holds.
-    Append(Vec<u8>),
-    /// To hold one more.
-    Increment,
-    /// To hold nothing.
-    Delete,
-}
-
-/// What was answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
-    /// Done.
-    Ok,
-    /// Nothing is there.
-    Nil,
-    /// A value.
-    Text(Vec<u8>),
-    /// A number.
-    Number(i64),
-}
-
-/// One key of the key-value module.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct KeyModel;
-
-impl Model for KeyModel {
-    type State = Option<Vec<u8>>;
-    type Op = KeyOp;
-
-    fn initial(&self) -> Self::State {
-        None
-    }
-
-    fn is_read(&self, op: &KeyOp) -> bool {
-        op.asked == Asked::Get
-    }
-
-    fn step(&self, state: &Self::State, op: &KeyOp) -> Option<Self::State> {
-        let (next, seen) = match &op.asked {
-            Asked::Get => (state.clone(), state.clone().map_or(Seen::Nil, Seen::Text)),
-            Asked::Set(text) => (Some(text.clone()), Seen::Ok),
-            Asked::Append(text) => {
-                let next = [state.as_deref().unwrap_or_default(), text].concat();
-                let len = i64::try_from(next.len()).expect("short");
-                (Some(next), Seen::Number(len))
-            }
-            Asked::Increment => {
-                let text = state.as_deref().unwrap_or(b"0");
-                let number: i64 = str::from_utf8(text).ok()?.parse().ok()?;
-                (Some((number + 1).to_string().into_bytes()), Seen::Number(number + 1))
-            }
-            Asked::Delete => (None, Seen::Number(i64::from(state.is_some()))),
-        };
-        op.seen.as_ref().is_none_or(|answered| *answered == seen).then_some(next)
-    }
-}
+use crate::testing::history::Operation;
 
 /// One client.
 #[derive(Debug)]
@@ -121,7 +50,7 @@ pub(super) struct Request {
 }
 
 /// What all clients saw, by key.
-pub(super) type Histories = BTreeMap<String, Vec<Operation<KeyOp>>>;
+pub(super) type Histories = BTreeMap<String, KeyHistory>;
 
 impl Client {
     pub(super) fn new(number: u32, keys: u32, rng: Rng) -> Self {
@@ -171,8 +100,15 @@ impl Client {
         Request { token, key, command: bytes, level, after: LogIndex(0) }
     }
 
-    /// The operation under way ended; returns whether it is known to have been done.
-    pub(super) fn end(&mut self, returned: u64, outcome: &Outcome<'_>, histories: &mut Histories) -> bool {
+    /// The operation under way ended, as a node said in this loss generation of its group; returns whether it is known to have
+    /// been done.
+    pub(super) fn end(
+        &mut self,
+        returned: u64,
+        outcome: &Outcome<'_>,
+        loss_gen: LossGen,
+        histories: &mut Histories,
+    ) -> bool {
         let seen = match outcome {
             Outcome::Done { answer, .. } => seen(answer),
             // It certainly never happened, or its end was not waited for.
@@ -181,7 +117,7 @@ impl Client {
                 return false;
             }
             Outcome::Accepted { .. } | Outcome::Unknown { .. } => {
-                self.lose(histories);
+                self.lose(loss_gen, histories);
                 return false;
             }
         };
@@ -189,16 +125,16 @@ impl Client {
             self.under_way.take().expect("an operation is under way");
         self.leaders.insert(group, node);
         let op = KeyOp { asked, seen: Some(seen) };
-        histories.entry(key).or_default().push(Operation { op, called, returned: Some(returned) });
+        histories.entry(key).or_default().answer(loss_gen, Operation { op, called, returned: Some(returned) });
         true
     }
 
-    /// Nobody will tell how the operation under way ended.
-    pub(super) fn lose(&mut self, histories: &mut Histories) {
+    /// Nobody will tell how the operation under way ended. It is done in no later loss generation than this one, if at all.
+    pub(super) fn lose(&mut self, latest: LossGen, histories: &mut Histories) {
         let Some(UnderWay { key, asked, called, .. }) = self.under_way.take() else { return };
         if asked != Asked::Get {
             let op = KeyOp { asked, seen: None };
-            histories.entry(key).or_default().push(Operation { op, called, returned: None });
+            histories.entry(key).or_default().leave_open(latest, Operation { op, called, returned: None });
         }
     }
 
@@ -223,6 +159,11 @@ impl Client {
     /// Returns the token of the operation under way if it was sent to `node`.
     pub(super) fn token_at(&self, node: NodeId) -> Option<Token> {
         self.under_way.as_ref().filter(|under_way| under_way.node == node).map(|under_way| under_way.token)
+    }
+
+    /// Returns the group that an operation is about, if it is the one under way.
+    pub(super) fn group_of(&self, token: Token) -> Option<GroupId> {
+        self.under_way.as_ref().filter(|under_way| under_way.token == token).map(|under_way| under_way.group)
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -8,13 +8,13 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use super::plan::MS;
-use super::{Event, Sim};
+use super::{Event, LossGen, Sim};
 use crate::config::{GroupConfig, Member};
 use crate::control::detector::{Detector, Heartbeat};
 use crate::control::planner::Planner;
 use crate::control::record::{Ask, ChangeKind, News};
-use crate::control::state::{Birth, Command, Planned, State};
-use crate::ids::{GroupId, NodeId, ReplicaId};
+use crate::control::state::{Applied, Birth, Command, Planned, State};
+use crate::ids::{Epoch, GroupId, NodeId, ReplicaId};
 use crate::replication::quorum::seal_quorum;
 use crate::time::Instant;
 
@@ -26,8 +26,8 @@ const LOSS_PERMILLE: u32 = 100;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Core {
-    state: State,
-    detector: Detector,
+    pub(super) state: State,
+    pub(super) detector: Detector,
     planner: Planner,
     /// Nothing reaches it, or comes from it, before then.
     pub(super) out_until: u64,
@@ -35,12 +35,44 @@ pub(super) struct Core {
     cuts: BTreeMap<NodeId, (u64, bool)>,
     /// Whether learners are counted during the chaos when they have caught up.
     is_promoting: bool,
+    /// The loss generation of each epoch that there ever was.
+    loss_gens: BTreeMap<(GroupId, Epoch), LossGen>,
+    /// Operations until now.
+    pub(super) operations: u64,
 }
 
 impl Core {
     pub(super) fn new(birth: Birth, patience: Duration, suspicion: Duration, is_promoting: bool) -> Self {
         let (detector, planner) = (Detector::new(suspicion, Vec::new()), Planner::new(patience));
-        Self { state: State::new(birth), detector, planner, out_until: 0, cuts: BTreeMap::new(), is_promoting }
+        let (state, cuts, loss_gens) = (State::new(birth), BTreeMap::new(), BTreeMap::new());
+        Self { state, detector, planner, out_until: 0, cuts, is_promoting, loss_gens, operations: 0 }
+    }
+
+    /// Has the core agree on something.
+    fn apply(&mut self, command: &Command) -> Applied {
+        let applied = self.state.apply(command);
+        for record in applied.changed.iter().filter_map(|group| self.state.group(*group)) {
+            let pending = record.pending().map(|change| &change.config);
+            for config in [Some(record.active()), pending].into_iter().flatten() {
+                self.loss_gens.insert((config.group, config.epoch), config.loss_gen);
+            }
+        }
+        applied
+    }
+
+    /// Returns the loss generation of an epoch of a group.
+    pub(super) fn loss_gen(&self, group: GroupId, epoch: Epoch) -> LossGen {
+        self.loss_gens.get(&(group, epoch)).copied().unwrap_or_default()
+    }
+
+    /// Returns the latest loss generation of a group, active or not.
+    pub(super) fn latest_loss_gen(&self, group: GroupId) -> LossGen {
+        self.loss_gens.range((group, Epoch(0))..=(group, Epoch(u64::MAX))).map(|(_, latest)| *latest).max().unwrap_or(0)
+    }
+
+    /// Whether a loss of a group was ever accepted, active or not.
+    pub(super) fn has_lost(&self, group: GroupId) -> bool {
+        self.latest_loss_gen(group) > 0
     }
 
     /// Nothing of a node reaches it, nor the other way round, before then; then it does if it `is_held`.
@@ -91,7 +123,7 @@ impl Sim {
     pub(super) fn register(&mut self, node: NodeId, nonce: u64) -> Option<ReplicaId> {
         let now = Instant(self.now);
         let core = self.core.as_mut()?;
-        let applied = core.state.apply(&Command::Register { node, nonce });
+        let applied = core.apply(&Command::Register { node, nonce });
         let run = applied.registered.expect("a registration");
         core.detector.expect(run, now);
         applied.changed.iter().for_each(|group| self.tell_group(*group));
@@ -143,8 +175,11 @@ impl Sim {
     /// A heartbeat has come.
     pub(super) fn hear(&mut self, heartbeat: &Heartbeat) {
         let now = Instant(self.now);
-        if let Some(core) = &mut self.core {
-            core.detector.hear(heartbeat, now);
+        let Some(core) = &mut self.core else { return };
+        core.detector.hear(heartbeat, now);
+        let node = heartbeat.from.node;
+        if let Some(latest) = core.state.latest(node).filter(|_| core.state.current(node).is_none()) {
+            self.tell_buried(latest);
         }
     }
 
@@ -158,6 +193,12 @@ impl Sim {
         (!is_lost).then(|| cut_until + self.links.delay() + self.rng.u64(..5 * MS))
     }
 
+    fn tell_buried(&mut self, latest: ReplicaId) {
+        if let Some(at) = self.core_delay(latest.node) {
+            self.schedule(at, Event::Buried(latest));
+        }
+    }
+
     fn tell_group(&mut self, group: GroupId) {
         let Some(news) = self.core.as_ref().and_then(|core| core.state.news(group)) else { return };
         for node in self.nodes.keys().copied().collect::<Vec<_>>() {
@@ -169,10 +210,11 @@ impl Sim {
 
     // ---- what it does ----
 
-    fn decide(&mut self, command: &Command) {
+    pub(super) fn decide(&mut self, command: &Command) {
         let Some(core) = &mut self.core else { return };
-        let changed = core.state.apply(command).changed;
+        let Applied { changed, buried, .. } = core.apply(command);
         changed.iter().for_each(|group| self.tell_group(*group));
+        buried.into_iter().for_each(|latest| self.tell_buried(latest));
     }
 
     /// Looks at all groups, and tells everybody what there is to know.
@@ -194,6 +236,10 @@ impl Sim {
     pub(super) fn depose(&mut self, group: GroupId) {
         let Some(core) = self.core.as_ref().filter(|_| !self.is_healed) else { return };
         let Some(record) = core.state.group(group) else { return };
+        // What was accepted stands, unless an operator says something else.
+        if record.pending().is_some_and(|change| change.kind == ChangeKind::Loss) {
+            return;
+        }
         let version = record.version();
         let GroupConfig { members, write_quorum, .. } = record.active().clone();
         let candidate = self.rng.choice(members.clone()).expect("there are members");

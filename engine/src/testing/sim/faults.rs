@@ -25,6 +25,8 @@ pub(super) enum Fault {
     Outage,
     /// A byte of a state flips.
     Flip,
+    /// So many nodes lose their memory at once that groups cannot go on.
+    Lose,
 }
 
 impl Sim {
@@ -41,6 +43,7 @@ impl Sim {
             Fault::Change => faults.changes,
             Fault::Outage => faults.outages,
             Fault::Flip => faults.flips,
+            Fault::Lose => faults.losses,
         };
         if let Some(mean) = mean {
             let at = self.now + self.rng.u64(..2 * mean);
@@ -103,6 +106,7 @@ impl Sim {
                 }
             }
             Fault::Flip => self.flip(id),
+            Fault::Lose => self.lose_memory(length),
             Fault::Clog => {
                 if let Some(replica) = self.links.peer(id, other) {
                     // What finds no room before the node notices is lost.
@@ -199,10 +203,14 @@ impl Sim {
             Some(core) => core.can_lose(id, |node| self.nodes[&node].engine.is_some()),
             None => self.amnesiacs.contains(&id) || self.amnesiacs.len() < bearable,
         };
-        if self.nodes[&id].engine.is_none() || !is_bearable || self.is_damaged() {
-            return;
+        if self.nodes[&id].engine.is_some() && is_bearable && !self.is_damaged() {
+            self.amnesiacs.insert(id);
+            self.end(id, length);
         }
-        self.amnesiacs.insert(id);
+    }
+
+    /// Ends the process of a node, which is up; another one starts after a while.
+    pub(super) fn end(&mut self, id: NodeId, length: u64) {
         let leads = self.groups().any(|group| match &self.core {
             Some(core) => core.active(group).is_some_and(|config| config.leader == id),
             None => self.placement.leader_of(group) == id,

@@ -2,12 +2,12 @@
 //!
 //! A turn handles some of what has arrived at the time that the node's clock shows then, and puts what comes of it on its way.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use super::client::Request;
+use super::client::{Client, Request};
 use super::control::Told;
 use super::network::{Links, Parcel};
-use super::{End, Event, Sim};
+use super::{End, Event, LossGen, Sim};
 use crate::config::{GroupConfig, Placement};
 use crate::control::record::Ask;
 use crate::engine::{Engine, Input};
@@ -26,12 +26,31 @@ pub(super) struct Node {
     /// When its next turn is, if one is due.
     pub(super) turn_at: Option<u64>,
     pub(super) paused_until: u64,
+    heard: BTreeMap<GroupId, Heard>,
 }
 
 impl Node {
     pub(super) fn down() -> Self {
-        Self { incarnation: Incarnation(0), engine: None, inbox: VecDeque::new(), turn_at: None, paused_until: 0 }
+        Self {
+            incarnation: Incarnation(0),
+            engine: None,
+            inbox: VecDeque::new(),
+            turn_at: None,
+            paused_until: 0,
+            heard: BTreeMap::new(),
+        }
     }
+}
+
+/// What a node has heard last of the losses of a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Heard {
+    /// The version of the news.
+    version: u64,
+    /// The loss generation that is active: it is part of every answer.
+    active: LossGen,
+    /// The one that may follow. What was appended may be done in that.
+    pending: LossGen,
 }
 
 pub(super) enum Inbound {
@@ -62,7 +81,14 @@ impl Sim {
         }
         let count = rng.usize(..=node.inbox.len()).max(1).min(node.inbox.len());
         let mut sent = Vec::new();
-        let mut performer = Performer { links: &mut self.links, now: self.now, from: replica, sent: &mut sent };
+        let mut performer = Performer {
+            links: &mut self.links,
+            clients: &self.clients,
+            heard: &mut node.heard,
+            now: self.now,
+            from: replica,
+            sent: &mut sent,
+        };
         let mut notices = Vec::new();
         for inbound in node.inbox.drain(..count) {
             performer.handle(engine, clock, &self.placement, &inbound, &mut notices);
@@ -71,7 +97,15 @@ impl Sim {
             performer.perform(engine.flush(), &mut notices);
         }
         performer.perform(engine.end_turn(clock), &mut notices);
-        self.judge.look(replica, engine, self.damaged.is_some_and(|(damaged, _)| damaged == id));
+        for notice in &notices {
+            if let Notice::Forgotten { group, .. } = notice {
+                self.judge.forget(replica, *group);
+            }
+        }
+        let core = self.core.as_ref();
+        let is_damaged = self.damaged.is_some_and(|(damaged, _)| damaged == id);
+        let loss_gen_of = |group, epoch| core.map_or(0, |core| core.loss_gen(group, epoch));
+        self.judge.look(replica, engine, loss_gen_of, is_damaged);
         let wants_turn = !node.inbox.is_empty() || engine.has_work();
         let wake_at = engine.wake_at();
         self.trace(1, u64::from(id.0) << 32 | count as u64, clock.0);
@@ -79,7 +113,7 @@ impl Sim {
             self.dispatch(sent);
         }
         for notice in notices {
-            self.note_notice(&notice);
+            self.note_notice(replica, &notice);
         }
         if wants_turn {
             self.want_turn(id, self.now + 1_000);
@@ -102,7 +136,10 @@ impl Sim {
             }
             Sent::Ask { from, group, ask } => self.ask(from, group, ask),
             Sent::Reply { token, end } => {
-                let client = usize::try_from(token.0 >> 32).expect("a small number") - 1;
+                let client = client_of(token);
+                if let (End::Done(_, loss_gen), Some(group)) = (&end, self.clients[client].group_of(token)) {
+                    self.judge.answer(group, *loss_gen);
+                }
                 let at = self.now + self.links.delay();
                 self.schedule(at, Event::Reply { client, token, end });
             }
@@ -171,6 +208,8 @@ pub(super) enum Sent {
 /// Hands inputs to an engine and performs its outputs.
 struct Performer<'a> {
     links: &'a mut Links,
+    clients: &'a [Client],
+    heard: &'a mut BTreeMap<GroupId, Heard>,
     now: u64,
     from: ReplicaId,
     sent: &'a mut Vec<Sent>,
@@ -194,7 +233,13 @@ impl Performer<'_> {
                 Input::PeerBusy(*peer)
             }
             Inbound::Ready(peer) => Input::PeerReady(*peer),
-            Inbound::News((group, news)) => Input::News { group: *group, news },
+            Inbound::News((group, news)) => {
+                let active = news.active.loss_gen;
+                let pending = news.pending.as_ref().map_or(active, |change| change.config.loss_gen);
+                let heard = self.heard.entry(*group).or_default();
+                *heard = (*heard).max(Heard { version: news.version, active, pending });
+                Input::News { group: *group, news }
+            }
             Inbound::Request(Request { token, key, command, level, after }) => {
                 let slot = slot_of(key.as_bytes());
                 let group = placement.slots().group_of(slot);
@@ -214,10 +259,10 @@ impl Performer<'_> {
                 }
                 Output::Reply { token, outcome } => {
                     let end = match outcome {
-                        Outcome::Done { answer, .. } => End::Done(answer.to_vec()),
-                        Outcome::Accepted { .. } => End::Accepted,
+                        Outcome::Done { answer, .. } => End::Done(answer.to_vec(), self.heard(token).active),
+                        Outcome::Accepted { .. } => End::Accepted(self.heard(token).pending),
                         Outcome::Refused(refusal) => End::Refused(refusal),
-                        Outcome::Unknown { .. } => End::Unknown,
+                        Outcome::Unknown { .. } => End::Unknown(self.heard(token).pending),
                     };
                     self.sent.push(Sent::Reply { token, end });
                 }
@@ -226,4 +271,15 @@ impl Performer<'_> {
             }
         }
     }
+
+    /// Returns what the node has heard of the group that a request is about.
+    fn heard(&self, token: Token) -> Heard {
+        let group = self.clients[client_of(token)].group_of(token);
+        group.and_then(|group| self.heard.get(&group)).copied().unwrap_or_default()
+    }
+}
+
+/// Returns which client has sent a request.
+pub(super) fn client_of(token: Token) -> usize {
+    usize::try_from(token.0 >> 32).expect("a small number") - 1
 }

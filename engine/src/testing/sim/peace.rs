@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::client::{Asked, Client, KeyModel, KeyOp};
+use super::client::Client;
+use super::key::{Asked, KeyOp};
 use super::plan::MS;
-use super::{Report, SEARCH_STEPS_MAX, Sim};
+use super::{LossGen, Report, SEARCH_STEPS_MAX, Sim};
 use crate::engine::Engine;
 use crate::group;
 use crate::ids::{GroupId, NodeId};
@@ -98,13 +99,15 @@ impl Sim {
             node.engine.as_ref().expect("all nodes are up").check();
         }
         for client in &mut self.clients {
-            client.lose(&mut self.histories);
+            client.lose(LossGen::MAX, &mut self.histories);
         }
         for (key, history) in &self.histories {
-            match is_linearizable(&KeyModel, history, SEARCH_STEPS_MAX) {
-                Ok(true) => {}
-                Ok(false) => panic!("no single copy answers like this for {key}:\n{}", listing(history)),
-                Err(_) => self.report.undecided += 1,
+            for (model, history) in history.generations() {
+                match is_linearizable(&model, &history, SEARCH_STEPS_MAX) {
+                    Ok(true) => {}
+                    Ok(false) => panic!("no single copy answers like this for {key}:\n{}", listing(&history)),
+                    Err(_) => self.report.undecided += 1,
+                }
             }
         }
         self.report.simulated_ns = self.now;
@@ -127,6 +130,12 @@ impl Sim {
                 ));
             }
         }
+        for group in self.groups() {
+            let record = self.core.as_ref().and_then(|core| core.state.group(group));
+            lines.push(format!("core: group {group}: {record:?}"));
+        }
+        let busy = self.clients.iter().filter(|client| !client.is_idle());
+        lines.extend(busy.map(|client| format!("{client:?}")));
         panic!(
             "{why}, and the cluster has not come to rest at {} ns:\n{}\n{:?}",
             self.now,

@@ -35,6 +35,8 @@ pub(super) struct Plan {
     pub(super) is_promoting: bool,
     /// How many members the groups have in the beginning, if a core decides.
     pub(super) replicas: usize,
+    /// Mean time between two looks of an operator at the cluster, in nanoseconds of true time.
+    pub(super) operator_ns: u64,
 }
 
 /// How messages travel.
@@ -73,6 +75,8 @@ pub(super) struct Faults {
     pub(super) outages: Option<u64>,
     /// A byte of a state flips.
     pub(super) flips: Option<u64>,
+    /// So many nodes lose their memory at once that groups cannot go on.
+    pub(super) losses: Option<u64>,
 }
 
 impl Plan {
@@ -97,12 +101,14 @@ impl Plan {
             suspicion_ns: rng.u64(5..200) * MS,
             is_promoting: rng.u8(..4) > 0,
             replicas: usize::from(nodes),
+            operator_ns: 0,
         };
         plan.replicas = rng.usize(plan.write_quorum..=plan.replicas);
         // Leases of a leader that was superseded before it was active are waited for by the next one.
         plan.patience_ns += 2 * crate::time::nanos(plan.config.read_lease);
         plan.config.ask_again = Duration::from_millis(rng.u64(1..50));
         plan.faults.add_changes(&mut rng);
+        plan.operator_ns = rng.u64(50..500) * MS;
         // Numbers of their own, so that the seeds without are the ones they were before.
         plan.add_flips(&mut Rng::with_seed(seed ^ 0xf11b_f11b));
         plan
@@ -183,6 +189,7 @@ impl Faults {
             changes: None,
             outages: None,
             flips: None,
+            losses: None,
         }
     }
 
@@ -192,5 +199,7 @@ impl Faults {
         self.changes = period(300 * MS);
         self.outages = period(500 * MS);
         self.splits = period(300 * MS);
+        // Rare, so that most seeds show that nothing is lost without an operator's word.
+        self.losses = (rng.u8(..4) == 0).then(|| rng.u64(200..2_000) * MS);
     }
 }

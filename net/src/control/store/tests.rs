@@ -142,7 +142,7 @@ fn an_era_begins_in_one_piece() {
     assert_eq!((store.era(), store.usage()), (None, Use::Found));
     store.set_usage(Use::Join);
     let Image::State(state) = image(&[birth(), entry(30)]) else { panic!("it begins with the birth") };
-    let era = Era { number: 2, stores: [(NodeId(1), store.number())].into(), start: Some(state.clone()) };
+    let era = Era { number: 2, stores: [(NodeId(1), store.number())].into(), start: Some((*state).clone()) };
     store.begin_era(&era);
     store.clone().append_entry(entry(31)).expect("written");
     drop(store);
