@@ -28,6 +28,7 @@ mod front;
 mod info;
 mod links;
 mod native;
+mod notes;
 mod operations;
 mod parked;
 mod peers;
