@@ -29,6 +29,7 @@ use crate::cli::status::ask::{AskError, Asker};
 use crate::cli::status::ask_node;
 use crate::cli::status::report::Report;
 use crate::clock;
+use crate::node::Birth;
 use child::Child;
 use folder::Folder;
 use ports::{PortPlan, Taken};
@@ -291,7 +292,7 @@ impl LocalCluster {
         let binary = options.find_binary()?;
         let log = self.folder.path().join(format!("node-{id}.log"));
         let node = self.node_mut(id);
-        node.child = Child::spawn(&binary, &node.config, log)?;
+        node.child = Child::spawn(&binary, &node.config, log, Birth::Join)?;
         Ok(())
     }
 
@@ -322,7 +323,7 @@ impl LocalCluster {
             let config = cluster.folder.path().join(format!("node-{id}.toml"));
             cluster.folder.write(&config, &plan.config(&cluster.name, *id, cluster.folder.path(), options))?;
             let log = cluster.folder.path().join(format!("node-{id}.log"));
-            let child = Child::spawn(&binary, &config, log)?;
+            let child = Child::spawn(&binary, &config, log, Birth::Create)?;
             let (id, ports) = (*id, *ports);
             cluster.nodes.push(LocalNode { id, child, ports, cpus: options.cpus, config });
         }

@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::LocalError;
+use crate::node::Birth;
 
 /// A process that runs `quorate start`. Dropping it kills it.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl From<ExitStatus> for Ended {
 }
 
 impl Child {
-    pub(super) fn spawn(binary: &Path, config: &Path, log: PathBuf) -> Result<Self, LocalError> {
+    pub(super) fn spawn(binary: &Path, config: &Path, log: PathBuf, birth: Birth) -> Result<Self, LocalError> {
         let folder_error = |error| LocalError::Folder { path: log.clone(), error };
         let output = File::create(&log).map_err(folder_error)?;
         let errors = output.try_clone().map_err(folder_error)?;
@@ -62,7 +63,7 @@ impl Child {
         }
         let spawned = command
             .arg("start")
-            .arg("--create")
+            .args((birth == Birth::Create).then_some("--create"))
             .arg("--config")
             .arg(config)
             .env(END_WITH, process::id().to_string())

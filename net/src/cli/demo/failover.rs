@@ -155,7 +155,7 @@ impl Stage {
         let mut happenings = Happenings::default();
         let mut gaps = Vec::new();
         for (kill, victim) in (1..=kills).zip(ids.iter().copied().cycle()) {
-            self.wait_for_writes(is_interrupted)?;
+            self.wait_for_writes(cluster, is_interrupted)?;
             next = self.skip_events(cluster, victim, next)?;
             let killed_at = Instant::now();
             cluster.kill(victim);
@@ -165,8 +165,7 @@ impl Stage {
                     Line::TakenOver { all_ms, .. } => Some(*all_ms),
                     Line::Trouble(_) | Line::Whole(_) => None,
                 })?;
-            self.wait_for_writes(is_interrupted)?;
-            let gap = self.longest_gap(killed_at);
+            let gap = longest_gap(killed_at, &self.wait_for_writes(cluster, is_interrupted)?);
             gaps.push(gap);
             self.say(Tone::Good, &format!("the writer's longest pause was {:.0} ms", ms(gap)))?;
             if self.is_json {
@@ -202,26 +201,23 @@ impl Stage {
         Ok(write_output(&format!("  {}\n", self.paint.text(tone, text)))?)
     }
 
-    /// Waits until so many more writes were acknowledged.
-    fn wait_for_writes(&self, is_interrupted: &AtomicBool) -> Result<(), Failure> {
+    /// Waits until so many more writes were acknowledged than were known; returns when all since the last time were.
+    fn wait_for_writes(
+        &self,
+        cluster: &mut LocalCluster,
+        is_interrupted: &AtomicBool,
+    ) -> Result<Vec<Instant>, Failure> {
         let deadline = Instant::now() + PATIENCE;
+        let mut times: Vec<Instant> = self.acknowledged.try_iter().collect();
         for _ in 0..WRITES_BETWEEN {
-            while self.acknowledged.recv_timeout(LOOK_EVERY).is_err() {
-                check(is_interrupted, deadline, "writes to go on")?;
-            }
+            times.push(loop {
+                match self.acknowledged.recv_timeout(LOOK_EVERY) {
+                    Ok(at) => break at,
+                    Err(_) => check(cluster, is_interrupted, deadline, "writes to go on")?,
+                }
+            });
         }
-        Ok(())
-    }
-
-    /// Returns the longest time between two acknowledgements since then, of those that came.
-    fn longest_gap(&self, since: Instant) -> Duration {
-        let mut before = since;
-        let mut longest = Duration::ZERO;
-        while let Ok(at) = self.acknowledged.try_recv() {
-            longest = longest.max(at.saturating_duration_since(before));
-            before = before.max(at);
-        }
-        longest
+        Ok(times)
     }
 
     /// Returns the index behind the last event that is known.
@@ -237,7 +233,7 @@ impl Stage {
     /// Shows what happens until a line is the one that is waited for.
     fn watch<T>(
         &self,
-        cluster: &LocalCluster,
+        cluster: &mut LocalCluster,
         (victim, next): (u16, &mut u64),
         happenings: &mut Happenings,
         is_interrupted: &AtomicBool,
@@ -257,7 +253,7 @@ impl Stage {
                     return Ok(found);
                 }
             }
-            check(is_interrupted, deadline, "the cluster to be whole again")?;
+            check(cluster, is_interrupted, deadline, "the cluster to be whole again")?;
             thread::sleep(LOOK_EVERY);
         }
     }
@@ -311,7 +307,28 @@ fn ask_another(cluster: &LocalCluster, victim: u16) -> Result<Asker, Failure> {
     Asker::connect(&node.resp_address(), None, TIMEOUT).map_err(crate::cli::status::failure)
 }
 
-fn check(is_interrupted: &AtomicBool, deadline: Instant, what: &str) -> Result<(), Failure> {
+/// Returns the longest time from then on in which no write was acknowledged.
+fn longest_gap(since: Instant, times: &[Instant]) -> Duration {
+    let later = times.iter().copied().filter(|at| *at > since);
+    let befores = std::iter::once(since).chain(later.clone());
+    let gaps = later.zip(befores).map(|(at, before)| at.saturating_duration_since(before));
+    gaps.max().unwrap_or_default()
+}
+
+/// Whether waiting still makes sense.
+fn check(
+    cluster: &mut LocalCluster,
+    is_interrupted: &AtomicBool,
+    deadline: Instant,
+    what: &str,
+) -> Result<(), Failure> {
+    if let Some((id, ended)) = cluster.try_ended() {
+        let tail = cluster.log_tails();
+        return Err(Failure::new(
+            Exit::Failed,
+            anyhow::anyhow!("node {id} has ended ({ended}); the logs end with:\n{tail}"),
+        ));
+    }
     if is_interrupted.load(Ordering::Relaxed) {
         return Err(Failure::new(Exit::Failed, anyhow::anyhow!("interrupted while waiting for {what}")));
     }
