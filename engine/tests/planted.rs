@@ -8,26 +8,25 @@ use quorate_engine::planted::{ALL, choose};
 use quorate_engine::testing::sim::{Mode, run};
 
 /// Bugs, and the first seed from 1 on that finds each of them.
-const FOUND: [(u32, u64); 15] = [
+const FOUND: [(u32, u64); 14] = [
     (1, 37),
-    (2, 242),
     (3, 3),
     (4, 14),
-    (5, 29),
+    (5, 203),
     (6, 2),
-    (7, 3),
-    (8, 4),
-    (10, 1),
-    (11, 2),
-    (13, 4),
-    (15, 5),
+    (7, 1),
+    (8, 10),
+    (10, 3),
+    (11, 1),
+    (13, 7),
+    (15, 3),
     (16, 413),
-    (17, 224),
-    (20, 2),
+    (17, 237),
+    (20, 7),
 ];
 
 /// Planted, and not found by as many seeds as there was time for: some hundreds.
-const HIDDEN: [u32; 1] = [14];
+const HIDDEN: [u32; 2] = [2, 14];
 
 #[test]
 fn each_planted_bug_is_found_by_its_seed_and_nothing_else_is() {
