@@ -8,7 +8,7 @@
 //! | number | bug | planted as | found by |
 //! |---|---|---|---|
 //! | 1 | a deposed leader answers reads | reads need no lease | 37 |
-//! | 2 | late replies renew a lease | the lease counts from when an acknowledgement is received, not from what it echoes | not in the first 600 |
+//! | 2 | late replies renew a lease | the lease counts from when an acknowledgement is received, not from what it echoes | 1,721 |
 //! | 3 | a new leader reads too early | reads are answered before the first entry of the epoch is committed | 3 |
 //! | 4 | uncommitted writes are read | a read finds a write that is only appended | 14 |
 //! | 5 | two votes in one epoch | a replica promises a lower epoch after a higher one | 203 |

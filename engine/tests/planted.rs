@@ -8,8 +8,9 @@ use quorate_engine::planted::{ALL, choose};
 use quorate_engine::testing::sim::{Mode, run};
 
 /// Bugs, and the first seed from 1 on that finds each of them.
-const FOUND: [(u32, u64); 14] = [
+const FOUND: [(u32, u64); 15] = [
     (1, 37),
+    (2, 1_721),
     (3, 3),
     (4, 14),
     (5, 203),
@@ -26,7 +27,7 @@ const FOUND: [(u32, u64); 14] = [
 ];
 
 /// Planted, and not found by as many seeds as there was time for: some hundreds.
-const HIDDEN: [u32; 2] = [2, 14];
+const HIDDEN: [u32; 1] = [14];
 
 #[test]
 fn each_planted_bug_is_found_by_its_seed_and_nothing_else_is() {
