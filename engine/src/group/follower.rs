@@ -120,7 +120,9 @@ impl Follower {
     pub(super) fn flush_ack(&mut self, shared: &mut Shared, group: GroupId, replica: &Replica, is_all: bool) {
         if let Some(owed) = self.ack.take_if(|ack| ack.is_urgent || is_all) {
             let OwedAck { to, epoch, stream, matched, sent, .. } = owed;
-            let ack = Ack { stream, matched, sent, state: replica.state_to_tell() };
+            // Behind what it shares with the leader lies another log, after a loss that it has not heard of.
+            let state = Some(replica.state_to_tell()).filter(|note| note.applied <= matched).unwrap_or_default();
+            let ack = Ack { stream, matched, sent, state };
             shared.outputs.small(to, group, epoch, SmallMessage::Ack(ack));
         }
     }

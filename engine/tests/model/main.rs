@@ -7,7 +7,8 @@
 //! In builds without `--cfg planted`. A, B, C, D are nodes 1 to 4; A leads, with B and C as members, and two must hold a write,
 //! unless something else is said. All in the table were explored as a whole. Seconds are those of one CPU of two that were
 //! busy. `QUORATE_MODEL_LONG=1` explores more, see `sizes.rs`. Of these, "two takeovers" has 1,032,911 states and depth 45
-//! (23 s), "a restart, a write" 4,919,992 and 48 (131 s); the others were begun and not ended.
+//! (23 s), "a restart, a write" 4,919,992 and 48 (131 s), "a loss with one left" 411,729 and 45 (22 s); the others were begun and
+//! not ended.
 //!
 //! | size | what happens | states | depth | seconds |
 //! |---|---|---|---|---|
@@ -62,7 +63,8 @@
 //! *lease-sticky* cannot be taken away: that a replica leads and what it was granted are one value, which is gone when it is deposed.
 //! The size "a lease of a leader that is to lead again" shows it. In *loss-alive* no rule of the engine is taken away, but the
 //! operator's word is not true: A and B, who are declared dead, run and have heard nothing. C goes on with D and acknowledges a
-//! write, and then A one that B holds: an answer of the old loss generation behind one of the new.
+//! write, and then A one that B holds: Outlived, an answer of the old loss generation behind one of the new (195,414 states, 16
+//! steps, 11 s). So it is in builds without `--cfg planted` too.
 
 use std::time::Instant;
 
@@ -127,6 +129,7 @@ fn takeover(leader: u16, members: &[u16]) -> Change {
     Change::Takeover { leader, members: members.to_vec() }
 }
 
+#[cfg(not(planted))]
 fn loss(leader: u16, members: &[u16]) -> Change {
     Change::Loss { leader, members: members.to_vec() }
 }

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use quorate_engine::planted::{choose, rule};
 use quorate_engine::testing::model::{Bounds, Fault};
 
-use super::{checked, live, loss, takeover};
+use super::{checked, live, takeover};
 
 /// A rule of section 2 of the replication protocol, by the name of its row.
 struct Row {
     name: &'static str,
-    /// What takes it away: a rule, or a bug that is the same; 0 where it is the operator's.
+    /// What takes it away: a rule, or a bug that is the same.
     switch: u32,
     bounds: Bounds,
     /// What happens then.
@@ -72,12 +72,6 @@ fn rows() -> Vec<Row> {
             "lease-wait-after",
             rule::WAIT_BEFORE_ACTIVE,
             Bounds { renewals: 1, ticks: 1, changes: vec![takeover(3, &[2, 3]), takeover(3, &[2, 3])], ..two() },
-        ),
-        row(
-            "loss-alive",
-            0,
-            Fault::Outlived,
-            Bounds { nodes: 4, writes: 2, has_liar: true, changes: vec![loss(3, &[3, 4])], ..Bounds::default() },
         ),
     ]
 }

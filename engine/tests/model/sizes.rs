@@ -3,7 +3,7 @@
 //! Those that take longer than a change should wait for are explored with `QUORATE_MODEL_LONG=1` in the environment. How large
 //! they are, and how long they take, stands in `main.rs`.
 
-use quorate_engine::testing::model::{Bounds, Change, Links, Order};
+use quorate_engine::testing::model::{Bounds, Change, Fault, Links, Order};
 
 use super::{checked, live, loss, takeover};
 
@@ -82,6 +82,13 @@ fn what_is_acknowledged_behind_a_loss_stays() {
     let changes = vec![loss(2, &[2, 3])];
     let learner = Bounds { write_quorum: 1, changes, restarts: vec![1], restarts_max: 1, writes: 2, ..pair };
     explore_long("a loss that a learner has not suffered", learner);
+}
+
+/// Row `loss-alive` of the protocol: A and B are declared dead, and run.
+#[test]
+fn an_operator_who_lies_is_found_out() {
+    let lie = Bounds { nodes: 4, writes: 2, has_liar: true, changes: vec![loss(3, &[3, 4])], ..Bounds::default() };
+    assert_eq!(checked("loss-alive", lie), Some(Fault::Outlived));
 }
 
 #[test]

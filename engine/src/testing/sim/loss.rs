@@ -79,7 +79,6 @@ impl Sim {
     pub(super) fn hear_buried(&mut self, latest: ReplicaId) {
         let node = &self.nodes[&latest.node];
         if node.engine.is_some() && node.incarnation < latest.incarnation {
-            self.note("a run that was declared dead has ended");
             let length = self.rng.u64(..100 * MS);
             self.end(latest.node, length);
         }
