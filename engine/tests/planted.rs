@@ -8,26 +8,27 @@ use quorate_engine::planted::{ALL, choose};
 use quorate_engine::testing::sim::{Mode, run};
 
 /// Bugs, and the first seed from 1 on that finds each of them.
-const FOUND: [(u32, u64); 15] = [
-    (1, 37),
-    (2, 1_721),
+const FOUND: [(u32, u64); 16] = [
+    (1, 22),
+    (2, 199),
     (3, 3),
     (4, 14),
-    (5, 203),
-    (6, 2),
+    (5, 98),
+    (6, 3),
     (7, 1),
-    (8, 10),
-    (10, 3),
-    (11, 1),
-    (13, 7),
-    (15, 3),
-    (16, 413),
-    (17, 237),
-    (20, 7),
+    (8, 8),
+    (10, 11),
+    (11, 2),
+    (13, 20),
+    (15, 2),
+    (16, 2),
+    (17, 17),
+    (20, 2),
+    (99, 9),
 ];
 
-/// Planted, and not found by as many seeds as there was time for: some hundreds. 99 has not been looked for yet.
-const HIDDEN: [u32; 2] = [14, 99];
+/// Planted, and not found by as many seeds as there was time for: some hundreds.
+const HIDDEN: [u32; 1] = [14];
 
 #[test]
 fn each_planted_bug_is_found_by_its_seed_and_nothing_else_is() {
