@@ -10,6 +10,7 @@ pub mod config;
 pub mod core;
 pub mod demo;
 pub mod dev;
+pub mod door;
 pub mod events;
 pub mod happenings;
 pub mod replay;

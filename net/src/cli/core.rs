@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 
-use super::status::ask::{AskError, Asker, Reply};
+use super::door::Door;
+use super::status::ask::{AskError, Reply};
 use super::status::failure;
 use super::terminal::write_output;
 use super::{Exit, Failure};
@@ -44,7 +45,7 @@ struct AcceptLoss {
     #[arg(long)]
     all: bool,
     #[command(flatten)]
-    door: DoorArguments,
+    door: Door,
 }
 
 #[derive(Debug, Args)]
@@ -53,7 +54,7 @@ struct Replace {
     #[arg(value_name = "NODE")]
     node: u16,
     #[command(flatten)]
-    door: DoorArguments,
+    door: Door,
 }
 
 #[derive(Debug, Args)]
@@ -61,7 +62,7 @@ struct Get {
     /// The key
     key: String,
     #[command(flatten)]
-    door: DoorArguments,
+    door: Door,
 }
 
 #[derive(Debug, Args)]
@@ -74,17 +75,7 @@ struct Set {
     #[arg(long = "if", value_name = "VERSION")]
     version: Option<u64>,
     #[command(flatten)]
-    door: DoorArguments,
-}
-
-#[derive(Debug, Args)]
-struct DoorArguments {
-    /// The RESP door of any node of the cluster
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7400")]
-    connect: String,
-    /// The password, if the nodes have one
-    #[arg(long, env = "QUORATE_PASSWORD", hide_env_values = true)]
-    password: Option<String>,
+    door: Door,
 }
 
 /// Runs the verb.
@@ -125,9 +116,9 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn ask(door: &DoorArguments, question: &[&[u8]]) -> Result<Reply, Failure> {
-    let asked = Asker::connect(&door.connect, door.password.as_deref(), TIMEOUT);
-    asked.and_then(|mut asker| asker.ask(question)).map_err(|error| {
+fn ask(door: &Door, question: &[&[u8]]) -> Result<Reply, Failure> {
+    let asked = door.open_for(TIMEOUT).and_then(|mut asker| asker.ask(question));
+    asked.map_err(|error| {
         let exit = match &error {
             AskError::Refused { text, .. } if text.starts_with("CONFLICT") => Exit::Conflict,
             AskError::Refused { text, .. } if text.starts_with("UNAVAILABLE") || text.starts_with("UNKNOWN") => {

@@ -6,19 +6,16 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
+use super::door::Door;
 use super::status::ask::{Asker, Reply};
-use super::status::{TIMEOUT, failure};
+use super::status::failure;
 use super::{Exit, Failure};
 
 /// Arguments of `quorate events`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The RESP door of any node of the cluster
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7400")]
-    connect: String,
-    /// The password, if the nodes have one
-    #[arg(long, env = "QUORATE_PASSWORD", hide_env_values = true)]
-    password: Option<String>,
+    #[command(flatten)]
+    door: Door,
     /// Begin with the event of this index; the latest 4096 are kept
     #[arg(long, value_name = "INDEX", default_value_t = 1)]
     from: u64,
@@ -35,7 +32,7 @@ pub struct Arguments {
 /// # Errors
 /// [`Exit::Unreachable`] if the node does not answer, [`Exit::Failed`] if it refuses.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let mut asker = Asker::connect(&arguments.connect, arguments.password.as_deref(), TIMEOUT).map_err(failure)?;
+    let mut asker = arguments.door.open().map_err(failure)?;
     let mut out = io::stdout().lock();
     let mut next = arguments.from.max(1);
     loop {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::door::Door;
 use super::terminal::{Paint, Stream, write_output};
 use super::{Exit, Failure};
 use ask::{AskError, Asker};
@@ -19,12 +20,8 @@ use report::{Answer, Report};
 /// Arguments of `quorate status`.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The RESP door of any node of the cluster
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7400")]
-    connect: String,
-    /// The password, if the nodes have one
-    #[arg(long, env = "QUORATE_PASSWORD", hide_env_values = true)]
-    password: Option<String>,
+    #[command(flatten)]
+    door: Door,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -35,7 +32,7 @@ pub struct Arguments {
 /// # Errors
 /// [`Exit::Unreachable`] if the node does not answer, [`Exit::Failed`] if it refuses.
 pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
-    let report = ask_cluster(&arguments.connect, arguments.password.as_deref()).map_err(failure)?;
+    let report = ask_cluster(arguments.door.address(), arguments.door.password()).map_err(failure)?;
     let text = if arguments.json {
         serde_json::to_string(&report).map_err(|error| Failure::new(Exit::Failed, error))?
     } else {
