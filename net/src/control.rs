@@ -157,6 +157,8 @@ struct Visitor {
     incarnation: Incarnation,
     /// Its store, if it is a node of the core and has said so.
     shown: Option<Standing>,
+    /// Whether another process of its node is heard, so that nothing it says counts.
+    is_rival: bool,
     /// Whether another connection has taken the place of this one.
     is_over: bool,
     reader: FrameReader,
@@ -417,8 +419,9 @@ impl Control {
         self.visitors[index].shown = Some(standing);
         let conn = self.visitors[index].conn;
         if self.is_rival(index) {
-            self.send(conn, &FromCore::Occupied);
-            return self.outbox.close(conn, Close::AfterFlush);
+            // It ends the connection itself: if this end did, what it is sending would make it lose these words.
+            self.visitors[index].is_rival = true;
+            return self.send(conn, &FromCore::Occupied);
         }
         if let Some(own) = self.standing() {
             self.send(conn, &FromCore::Store(own));
@@ -758,8 +761,9 @@ impl Control {
             }
             Body::Control(control) => match serde_json::from_str(control.json) {
                 Ok(words) => {
+                    let is_unwanted = matches!(words, FromCore::Occupied);
                     self.handle_from_core(node, words);
-                    Next::Stay
+                    if is_unwanted { Next::Close } else { Next::Stay }
                 }
                 Err(error) => {
                     tracing::warn!(node = node.0, %error, "a node of the core says what this one does not understand");
@@ -814,9 +818,10 @@ impl Control {
     }
 
     fn handle_visitor_frame(&mut self, index: usize, frame: &Frame<'_>) -> Next {
-        let Visitor { conn, node, is_over, .. } = self.visitors[index];
+        let Visitor { conn, node, is_rival, is_over, .. } = self.visitors[index];
         match (frame.body, node) {
             _ if is_over => Next::Close,
+            _ if is_rival => Next::Stay,
             (Body::Hello(hello), None) => {
                 if let Some((code, [theirs, ours], text)) = greeting::objection(&self.facts, &hello, DoorKind::Control)
                 {
@@ -974,6 +979,7 @@ impl Handler for Control {
             next_event: None,
             incarnation: Incarnation(0),
             shown: None,
+            is_rival: false,
             is_over: false,
             reader,
         });
