@@ -371,8 +371,7 @@ impl Daemon {
         let mut child = self.child.take().expect("it runs");
         child.kill().expect("it runs");
         child.wait().expect("it is ours");
-        // The kernel takes the rings of a process apart after its end, and lets go of its doors only then.
-        until("its ports are free", || self.ports.iter().all(|port| is_free(*port)).then_some(()));
+        self.wait_for_ports();
     }
 
     /// Takes away what a node of the core has written down.
@@ -398,10 +397,17 @@ impl Daemon {
     pub(crate) fn end(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("it runs");
         let status = until_or("the node ends", || child.try_wait().expect("it is ours"));
-        status.unwrap_or_else(|what| {
+        let status = status.unwrap_or_else(|what| {
             self.child = Some(child);
             panic!("{what}; its log: {}", self.log());
-        })
+        });
+        self.wait_for_ports();
+        status
+    }
+
+    /// The kernel takes the rings of a process apart after its end, and lets go of its doors only then.
+    fn wait_for_ports(&self) {
+        until("its ports are free", || self.ports.iter().all(|port| is_free(*port)).then_some(()));
     }
 
     pub(crate) fn log(&self) -> String {
