@@ -10,7 +10,7 @@
 //! So nothing is forwarded, and nobody waits for a core node that has failed. All of them tell what has been decided to
 //! whomever they are connected to. All hear the heartbeats too, so that a new leader of the core knows at once who is silent.
 //!
-//! A core node is known by its store. One that has lost it is replaced by another one, in the next [`era`] of the core.
+//! A core node is known by its store. One that has lost it is replaced by another one, in the next `era` of the core ([`Era`]).
 //!
 //! # Invariants
 //! K1. Only what is decided is told. K2. The leader does not propose a thing again that lies undecided in its log; a new

@@ -8,7 +8,7 @@
 //! changes the kept digest; one to any other key is seen when the scrub comes there.
 //!
 //! # Bounds
-//! A step takes as many keys as its budget says, counted in [`cost_of`]. A key is never divided: one large hash can take more
+//! A step takes as many keys as its budget says, counted in `cost_of`. A key is never divided: one large hash can take more
 //! than the budget, which is then owed by the steps that follow.
 
 use core::ops::Bound;
