@@ -218,7 +218,7 @@ impl Group {
             }
             return Ok(());
         }
-        let active_gen = self.active_gen(epoch);
+        let active_gen = if is_later { self.active_gen(epoch) } else { None };
         let Role::Follower(follower) = &self.role else { return Ok(()) };
         let stream = match &follower.install {
             Install::Finished(stream) if *stream == append.stream => StreamId::LIVE,

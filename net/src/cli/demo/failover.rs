@@ -4,7 +4,6 @@
 //! hold the last one, or one that was sent later and not confirmed.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -297,7 +296,6 @@ impl Stage {
             out.push_str(&format!("{verdict}\n"));
             write_output(&out)?;
         }
-        std::io::stdout().flush()?;
         Ok(if is_passed { Exit::Done } else { Exit::Failed })
     }
 }
