@@ -9,5 +9,7 @@ pub mod journal;
 pub mod keyspace;
 pub mod operation;
 pub mod planner;
+pub mod rates;
 pub mod record;
+pub mod roster;
 pub mod state;

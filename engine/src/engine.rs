@@ -22,16 +22,16 @@
 use core::cmp::Reverse;
 #[cfg(feature = "testing")]
 use core::hash::{Hash, Hasher};
+use core::ops::ControlFlow;
 use std::collections::BinaryHeap;
 
 use crate::config::{GroupConfig, Settings};
 use crate::control::record::News;
-#[cfg(feature = "testing")]
 use crate::entry::Entry;
 use crate::group::{Group, GroupStatus, Request, Shared, Submitted};
-use crate::ids::{EntryId, GroupId, Incarnation, ReplicaId};
 #[cfg(feature = "testing")]
-use crate::ids::{Epoch, LogIndex};
+use crate::ids::Epoch;
+use crate::ids::{EntryId, GroupId, Incarnation, LogIndex, ReplicaId};
 use crate::log::LogFull;
 use crate::machine::answer::AnswerSink;
 use crate::machine::command::Command;
@@ -68,6 +68,28 @@ pub enum Input<'a> {
         group: GroupId,
         /// What it says; older news than the last are dropped.
         news: &'a News,
+    },
+}
+
+/// Why entries of a log cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogReadError {
+    /// There is no replica of the group.
+    #[error("this node holds no replica of group {group}")]
+    NotHere {
+        /// The group.
+        group: GroupId,
+    },
+    /// They have left the log, or came here with a snapshot.
+    #[error("entry {from} of group {group} is not kept here any more: the first one is {first}")]
+    Gone {
+        /// The group.
+        group: GroupId,
+        /// The first that was asked for.
+        from: LogIndex,
+        /// The first there is, or would be.
+        first: LogIndex,
     },
 }
 
@@ -349,6 +371,24 @@ impl Engine {
     /// applied, or `None` if the group lives elsewhere.
     pub fn peek(&self, group: GroupId, command: &Command<'_>, answer: &mut AnswerSink<'_>) -> Option<EntryId> {
         self.position(group).map(|position| self.groups[position].peek(command, answer))
+    }
+
+    /// Calls `visit` for the committed entries of a group from `from` on, in order, as they lie in the log here, until it has
+    /// seen enough. Returns the commit index.
+    ///
+    /// Cost: O(log entries of a page) to find the first, then nothing beside `visit`.
+    ///
+    /// # Errors
+    /// The group lives elsewhere; or entries from `from` on are not kept any more: begin with the first that is, or with the
+    /// state of a replica.
+    pub fn read_log(
+        &self,
+        group: GroupId,
+        from: LogIndex,
+        visit: impl FnMut(&Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<LogIndex, LogReadError> {
+        let position = self.position(group).ok_or(LogReadError::NotHere { group })?;
+        self.groups[position].read_log(&self.shared.pool, from, visit)
     }
 
     /// Changes the state of one replica behind the log's back, to show that this is noticed. Returns whether there was

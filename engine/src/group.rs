@@ -15,8 +15,12 @@ mod requests;
 mod sending;
 mod status;
 
+use core::ops::ControlFlow;
+
 use crate::config::{GroupConfig, Settings};
 use crate::control::record::{Change, ChangeKind, News};
+use crate::engine::LogReadError;
+use crate::entry::Entry;
 use crate::ids::{Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId, Slot};
 use crate::log::LogFull;
 use crate::machine::answer::AnswerSink;
@@ -136,6 +140,8 @@ pub(crate) struct Group {
     role: Role,
     /// Whether the state of the replica is wrong.
     diverged: Option<Diverged>,
+    /// What was applied when it last had a leader's state put in the place of one that was wrong.
+    repaired: LogIndex,
     /// What was applied when the last scrub began that found nothing, and when the present one did.
     scrubbed: [LogIndex; 2],
     /// Planted bug 11: requests that wait for what was appended here, whatever has become of it.
@@ -176,6 +182,7 @@ impl Group {
             snapshot_count: 0,
             role,
             diverged: None,
+            repaired: LogIndex(0),
             scrubbed: [LogIndex(0); 2],
             #[cfg(planted)]
             left_waiting: crate::waiting::WaitingList::default(),
@@ -223,6 +230,20 @@ impl Group {
         }
         self.replica.kv.read(Moment { time: self.replica.time }, command, answer);
         self.replica.applied
+    }
+
+    pub(crate) fn read_log(
+        &self,
+        pool: &Pool,
+        from: LogIndex,
+        visit: impl FnMut(&Entry<'_>) -> ControlFlow<()>,
+    ) -> Result<LogIndex, LogReadError> {
+        let first = self.replica.log.base().index.next();
+        if from < first {
+            return Err(LogReadError::Gone { group: self.config.group, from, first });
+        }
+        self.replica.visit_committed(pool, from, visit);
+        Ok(self.replica.commit)
     }
 
     pub(crate) fn corrupt(&mut self, key: &[u8], damage: Damage) -> bool {
@@ -345,7 +366,8 @@ impl Group {
         if self.leads() && self.config.epoch == active.epoch {
             self.loss_gen = active.loss_gen;
         }
-        if let Some(change @ Change { config, kind: ChangeKind::Takeover | ChangeKind::Loss }) = pending
+        if let Some(change @ Change { config, kind: ChangeKind::Takeover | ChangeKind::Loss | ChangeKind::Salvage }) =
+            pending
             && config.leader_replica() == Some(shared.me)
             && config.epoch > self.promise.max(self.begun)
             && self.diverged.is_none()

@@ -11,6 +11,8 @@
 //! The rules for appends are section 1.4 of the replication protocol: entries are cut only where another stamp stands
 //! at the same index.
 
+use core::ops::ControlFlow;
+
 use crate::entry::{Entries, Entry, EntryKind, StoredEntries};
 use crate::ids::{EntryId, LogIndex};
 use crate::log::{Log, LogFull};
@@ -210,6 +212,20 @@ impl Replica {
         if first <= last {
             let slices = self.log.slices(pool, first..=last, usize::MAX);
             slices.flat_map(StoredEntries::new).for_each(|entry| visit(&entry));
+        }
+    }
+
+    /// Calls `visit` for each committed entry from `first` on, in order, until it breaks off; `first` must not lie before the log.
+    pub(crate) fn visit_committed(
+        &self,
+        pool: &Pool,
+        first: LogIndex,
+        mut visit: impl FnMut(&Entry<'_>) -> ControlFlow<()>,
+    ) {
+        let last = self.commit.min(self.log.last());
+        if first <= last {
+            let mut entries = self.log.slices(pool, first..=last, usize::MAX).flat_map(StoredEntries::new);
+            while entries.next().is_some_and(|entry| visit(&entry).is_continue()) {}
         }
     }
 

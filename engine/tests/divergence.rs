@@ -4,6 +4,7 @@ use quorate_engine::config::Config;
 use quorate_engine::ids::{GroupId, LogIndex, NodeId};
 use quorate_engine::machine::command::{Command, Op};
 use quorate_engine::machine::kv::Damage;
+use quorate_engine::message::Message;
 use quorate_engine::output::{Event, Refusal, Stuck};
 use quorate_engine::replication::comparison::Window;
 use quorate_engine::testing::cluster::{Cluster, End};
@@ -107,6 +108,37 @@ fn a_follower_that_did_something_else_is_found_with_the_next_acknowledgement() {
     cluster.check();
 }
 
+/// Seed 201786 of the simulator, whose messages overtake each other.
+#[test]
+fn what_was_said_of_a_state_that_is_replaced_is_not_said_of_the_one_in_its_place() {
+    for (from, to) in [(A, B), (B, A)] {
+        let mut cluster = with_keys(3, config());
+        damage(&mut cluster, B, b"key7", Damage::Value);
+        cluster.set(b"key1", b"value");
+        let mut is_kept = false;
+        for _ in 0..100 {
+            for node in [A, B, C] {
+                cluster.end_turn(node);
+            }
+            for link in [(A, B), (B, A), (A, C), (C, A)] {
+                is_kept = is_kept || cluster.keep(from, to, |message| matches!(message, Message::Diverged(_)));
+                cluster.deliver(link.0, link.1);
+            }
+            cluster.tick(1);
+        }
+        assert!(is_kept);
+        cluster.run_for(10);
+        assert_eq!(told(&cluster), (vec![B], vec![B]));
+        cluster.repeat_kept(from, to);
+        cluster.run_for(100);
+        assert_eq!(told(&cluster), (vec![B], vec![B]), "from {from}");
+        write(&mut cluster, b"key1", b"value");
+        cluster.run_for(2);
+        assert!(matches!(cluster.status(B, G).state, GroupState::Following { leader: Some(_) }));
+        cluster.check();
+    }
+}
+
 #[test]
 fn in_the_middle_of_a_stream_states_are_compared_as_well() {
     let mut cluster = with_keys(3, config());
@@ -126,6 +158,30 @@ fn in_the_middle_of_a_stream_states_are_compared_as_well() {
     assert_eq!(told(&cluster).0, [C]);
     cluster.run_for(10);
     assert_eq!(cluster.peek(C, b"key7"), b"value");
+    cluster.check();
+}
+
+/// The last write, and word that it is committed, come to the replica that is wrong in one turn: what it acknowledges at once
+/// says nothing of the state behind that write.
+#[test]
+fn a_follower_that_hears_of_an_entry_and_of_its_commit_in_one_turn_is_found_though_nobody_writes_again() {
+    let mut cluster = with_keys(3, config());
+    damage(&mut cluster, C, b"key7", Damage::Value);
+    cluster.set(b"key1", b"value");
+    for _ in 0..20 {
+        for node in [A, B] {
+            cluster.end_turn(node);
+            while cluster.deliver(A, B) || cluster.deliver(B, A) {}
+        }
+        cluster.tick(1);
+    }
+    assert_eq!(cluster.status(A, G).commit, LogIndex(22), "B has acknowledged it");
+    cluster.deliver_at_once(A, C);
+    assert_eq!(cluster.status(C, G).applied, LogIndex(22));
+    while cluster.deliver(C, A) {}
+    cluster.end_turn(A);
+    cluster.run_for(2);
+    assert_eq!(told(&cluster), (vec![C], vec![C]));
     cluster.check();
 }
 

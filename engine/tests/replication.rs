@@ -1,11 +1,14 @@
 //! Stories of one or a few groups in steady state: commit, stragglers, restarts without memory, snapshots, leases.
 
+use core::ops::ControlFlow;
+
 use quorate_engine::config::Config;
-use quorate_engine::engine::Input;
+use quorate_engine::engine::{Input, LogReadError};
 use quorate_engine::ids::{GroupId, LogIndex, NodeId, Slot};
 use quorate_engine::machine::answer::Answer;
 use quorate_engine::machine::command::{Command, Flags, Op, push_item};
 use quorate_engine::machine::kv::Damage;
+use quorate_engine::message::Message;
 use quorate_engine::output::{Event, Refusal, Token};
 use quorate_engine::slots::slot_of;
 use quorate_engine::testing::cluster::{Cluster, End};
@@ -99,7 +102,7 @@ fn begin_a_snapshot(cluster: &mut Cluster) {
     cluster.heal();
     let is_sent = (0..100).any(|_| {
         cluster.end_turn(A);
-        let is_sent = cluster.keep_chunk(A, C);
+        let is_sent = cluster.keep(A, C, |message| matches!(message, Message::Chunk(_)));
         if !is_sent {
             cluster.deliver(A, C);
             cluster.deliver(C, A);
@@ -119,7 +122,7 @@ fn a_snapshot_that_comes_twice_takes_back_nothing_that_was_acknowledged() {
     assert!(cluster.deliver(A, C) && cluster.deliver(C, A));
     cluster.assert_done(write);
     let last = cluster.status(C, G).last;
-    cluster.repeat_chunk(A, C);
+    cluster.repeat_kept(A, C);
     assert!(cluster.deliver(A, C));
     assert_eq!(cluster.status(C, G).last, last, "it is one of the two that hold it");
     cluster.run_for(300);
@@ -545,5 +548,48 @@ fn many_groups_have_their_leaders_on_all_nodes() {
     for node in [A, B, C] {
         assert_eq!(cluster.peek(node, b"key:77"), b"v");
     }
+    cluster.check();
+}
+
+/// Returns the indexes of the entries that are read from the log of a replica.
+fn read(cluster: &Cluster, node: NodeId, from: u64) -> Result<Vec<u64>, LogReadError> {
+    let mut indexes = Vec::new();
+    let commit = cluster.engine(node).read_log(G, LogIndex(from), |entry| {
+        indexes.push(entry.id().index.0);
+        ControlFlow::Continue(())
+    })?;
+    assert_eq!(commit, cluster.status(node, G).commit);
+    Ok(indexes)
+}
+
+#[test]
+fn committed_entries_are_read_and_those_that_are_gone_are_named() {
+    let mut cluster = three();
+    let write = cluster.set(b"x", b"1");
+    cluster.end_turn(A);
+    assert_eq!(read(&cluster, A, 1), Ok(vec![1]), "the write is not committed");
+    cluster.settle();
+    cluster.assert_done(write);
+    assert_eq!(read(&cluster, A, 1), Ok(vec![1, 2]));
+    assert_eq!(read(&cluster, A, 2), Ok(vec![2]));
+    assert_eq!(read(&cluster, A, 9), Ok(vec![]));
+    let mut seen = 0;
+    let read_one = cluster.engine(A).read_log(G, LogIndex(1), |_| {
+        seen += 1;
+        ControlFlow::Break(())
+    });
+    assert_eq!((seen, read_one), (1, Ok(LogIndex(2))), "enough is enough");
+
+    for _ in 0..200 {
+        cluster.set(b"x", &[b'v'; 500]);
+        cluster.settle();
+    }
+    let Err(LogReadError::Gone { first, .. }) = read(&cluster, A, 1) else { panic!("32 KiB do not hold 100 KB") };
+    assert!(read(&cluster, A, first.0 - 1).is_err());
+    let kept = read(&cluster, A, first.0).expect("it is the first that is kept");
+    assert!(kept.iter().copied().eq(first.0..=202));
+    assert_eq!(cluster.status(A, G).first, first);
+    let elsewhere = cluster.engine(A).read_log(GroupId(7), LogIndex(1), |_| ControlFlow::Continue(()));
+    assert_eq!(elsewhere, Err(LogReadError::NotHere { group: GroupId(7) }));
     cluster.check();
 }

@@ -11,6 +11,7 @@ pub mod core;
 pub mod demo;
 pub mod dev;
 pub mod door;
+pub mod drain;
 pub mod events;
 pub mod happenings;
 pub mod replay;
@@ -51,7 +52,9 @@ enum Verb {
     Status(status::Arguments),
     /// Show what has happened in the cluster: nodes, takeovers, members, losses
     Events(events::Arguments),
-    /// Have the consistent core do something: accept a loss, keep a value
+    /// Have a node give up all groups, the ones that it leads first
+    Drain(drain::Arguments),
+    /// Have the consistent core do something: accept a loss, take a node out, keep a value
     Core(core::Arguments),
     /// Send the rows of a recorded file to a cluster, paced as recorded or faster
     Replay(replay::Arguments),
@@ -183,6 +186,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Status(arguments) => status::run(&arguments),
         Verb::Events(arguments) => events::run(&arguments),
+        Verb::Drain(arguments) => drain::run(&arguments),
         Verb::Core(arguments) => core::run(&arguments),
         Verb::Replay(arguments) => replay::run(&arguments),
         Verb::Config(arguments) => config::run(&arguments),

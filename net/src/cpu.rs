@@ -20,13 +20,17 @@
 //! Single owner. Other CPUs reach it through its links and its bell only.
 
 mod bus;
+mod census;
 mod cluster;
+mod core_status;
 mod directory;
 mod ending;
 mod events;
 mod front;
 mod info;
 mod links;
+mod log_read;
+mod meta;
 mod native;
 mod notes;
 mod operations;
@@ -58,8 +62,9 @@ use crate::clock;
 use crate::node::Shared;
 use crate::node::facts::Facts;
 use crate::node::greeting::DoorKind;
+use crate::node::members::Members;
 use crate::resp::plan::Parts;
-use crate::transport::{CloseReason, ConnId, Handler, ListenerId, Outbox, PeerAddr, TransportSettings};
+use crate::transport::{Close, CloseReason, ConnId, Handler, ListenerId, Outbox, PeerAddr, TransportSettings};
 use crate::wire::{self, About, RefusalCode, RequestHead};
 
 use directory::Route;
@@ -69,6 +74,7 @@ use links::RecordKind;
 use peers::Change;
 use requests::{Effect, Executor, Origin, Underway};
 
+pub(crate) use census::{Census, GroupCensus, Lead};
 pub(crate) use links::{Bell, Link};
 pub(crate) use pubsub::Channels;
 pub(crate) use requests::Key;
@@ -314,6 +320,9 @@ impl Cpu {
         for (group, news) in mail.groups {
             self.front.directory.hear(group, news);
         }
+        if let Some(members) = mail.members {
+            self.follow_members(members);
+        }
         if let Some(run) = mail.run {
             self.front.run = Some(run);
             self.engine.register(run);
@@ -335,7 +344,19 @@ impl Cpu {
         for (key, outcome) in &mail.outcomes {
             self.front.hear_outcome(*key, outcome);
         }
+        if let Some(asked) = mail.census {
+            // Who asked may have given up.
+            let _ = asked.send(self.census());
+        }
         self.retry_parked();
+    }
+
+    /// Goes by what the core says of who belongs to the cluster.
+    fn follow_members(&mut self, members: Arc<Members>) {
+        let (lost, over) = self.front.peers.follow(&self.front.facts, &members);
+        self.front.members = members;
+        lost.into_iter().for_each(|lost| self.on_change(Change::Lost(lost)));
+        over.into_iter().for_each(|conn| self.front.outbox.close(conn, Close::Now));
     }
 
     fn execute_here(&mut self, origin: Origin, task: &Task<'_>) {
@@ -425,6 +446,10 @@ impl Cpu {
             (RecordKind::Peek, wire::Body::Request(request)) => {
                 let origin = Origin::Cpu { cpu, key: request.head.number };
                 self.peek(origin, &task_of(&self.front.facts, frame.about.group, &request));
+            }
+            (RecordKind::Log, wire::Body::Request(request)) => {
+                let origin = Origin::Cpu { cpu, key: request.head.number };
+                self.read_log(origin, &task_of(&self.front.facts, frame.about.group, &request));
             }
             (RecordKind::Status, wire::Body::Request(request)) => {
                 self.report(Origin::Cpu { cpu, key: request.head.number });

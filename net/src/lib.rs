@@ -1,5 +1,6 @@
 //! Everything that acts: clocks, transports, the wire, the doors of the daemon, the client library and the command line.
 
+mod admin;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -102,9 +102,10 @@ pub enum LocalError {
         /// What the system said.
         error: io::Error,
     },
-    /// The ports asked for do not lie between 1 and 65535, or touch one that is kept for something else.
+    /// The ports asked for do not lie between 1 and 65535.
     #[error(
-        "--port-base {base} does not do: node {node} would need port {port} for {key}, {problem}; choose another, like {BASE_DEFAULT}"
+        "--port-base {base} does not do: node {node} would need port {port} for {key}, and ports go from 1 to 65535; choose \
+         another, like {BASE_DEFAULT}"
     )]
     PortRange {
         /// The first port.
@@ -115,8 +116,6 @@ pub enum LocalError {
         port: u32,
         /// The key that sets it.
         key: &'static str,
-        /// What is wrong with it.
-        problem: &'static str,
     },
     /// Somebody listens on a port that was asked for.
     #[error(
@@ -418,6 +417,12 @@ impl LocalNode {
     #[must_use]
     pub fn peer_address(&self) -> String {
         ports::local(self.ports.peer)
+    }
+
+    /// Returns its door for HTTP.
+    #[must_use]
+    pub fn admin_address(&self) -> String {
+        ports::local(self.ports.admin)
     }
 
     /// Returns its configuration file.

@@ -2,6 +2,7 @@
 
 pub mod facts;
 pub(crate) mod greeting;
+pub(crate) mod members;
 
 use std::collections::VecDeque;
 use std::net::ToSocketAddrs as _;
@@ -18,11 +19,12 @@ use parking_lot::{Mutex, RwLock};
 use quorate_engine::ids::CpuId;
 use thiserror::Error;
 
+use crate::admin::{self, Admin};
 use crate::clock;
 use crate::config::{Door, Io, Settings};
-use crate::control::Control;
 use crate::control::exchange::Exchange;
 use crate::control::store::{Identity, Store, StoreError, Use, draw};
+use crate::control::{Control, Part};
 use crate::cpu::{Bell, Channels, Cpu, Link};
 use crate::driver::{self, Driver};
 use crate::resp::session::{AclLogEntry, ClientRecord, Password, Pause};
@@ -102,7 +104,7 @@ pub(crate) struct Counters {
     pub commands: AtomicU64,
     /// Requests that the engine has answered.
     pub engine_replies: AtomicU64,
-    /// Connections accepted.
+    /// Connections of RESP clients accepted.
     pub connections: AtomicU64,
     /// Keys held.
     pub keys: AtomicU64,
@@ -130,6 +132,23 @@ pub enum StartError {
         /// The node.
         node: u16,
         /// Where the store would be.
+        path: PathBuf,
+    },
+    /// It is to restore the consistent core, and does not belong to it.
+    #[error(
+        "node {node} does not belong to the consistent core: --restore is for one of its nodes that still has its node.data_dir"
+    )]
+    RestoreElsewhere {
+        /// The node.
+        node: u16,
+    },
+    /// It is to restore the consistent core, and knows of nothing.
+    #[error(
+        "cannot restore the consistent core from {path}: it knows of no cluster whose groups were formed; --restore is for a node of \
+         the core that still has its node.data_dir"
+    )]
+    NothingToRestore {
+        /// Where the store is, or would be.
         path: PathBuf,
     },
     /// The system gives no random numbers.
@@ -182,6 +201,7 @@ pub struct Node {
     bells: Vec<Arc<Bell>>,
     threads: Vec<JoinHandle<()>>,
     control: Option<JoinHandle<()>>,
+    admin: Option<Admin>,
 }
 
 /// Whether a node may create a cluster.
@@ -191,6 +211,8 @@ pub enum Birth {
     Create,
     /// The cluster is there: a node of the core has its store, or has lost it.
     Join,
+    /// Most nodes of the core have lost their stores for good: it is restored from what this one knows.
+    Restore,
 }
 
 impl Node {
@@ -230,18 +252,31 @@ impl Node {
             let source = std::fs::create_dir_all(path);
             source.map_err(|source| StartError::Unix { path: path.clone(), source })?;
         }
-        let mut node = Self { facts, shared, bells, threads: Vec::new(), control: None };
+        let mut node = Self { facts, shared, bells, threads: Vec::new(), control: None, admin: None };
         for (cpu, links) in cpus.into_iter().zip(links) {
             if let Err(error) = node.start_cpu(cpu, links) {
                 node.stop();
                 return Err(error);
             }
         }
-        if let Err(error) = node.start_control(birth) {
+        if let Err(error) = node.start_others(birth) {
             node.stop();
             return Err(error);
         }
         Ok(node)
+    }
+
+    /// Starts the threads beside the CPUs. The control thread creates things, so all doors are open before.
+    fn start_others(&mut self, birth: Birth) -> Result<(), StartError> {
+        let address = self.facts.settings.listen().admin;
+        let listener = admin::listen(address).map_err(|source| {
+            let source = transport::explain_listen(Address::Tcp(address), source);
+            StartError::Listen { address: address.to_string(), key: "listen.admin", source }
+        })?;
+        self.start_control(birth)?;
+        let admin = Admin::start(listener, Arc::clone(&self.facts), Arc::clone(&self.shared));
+        self.admin = Some(admin.map_err(StartError::Thread)?);
+        Ok(())
     }
 
     fn start_control(&mut self, birth: Birth) -> Result<(), StartError> {
@@ -311,6 +346,9 @@ impl Node {
         if let Some(thread) = self.control {
             let _ = thread.join();
         }
+        if let Some(admin) = self.admin {
+            admin.stop();
+        }
     }
 }
 
@@ -335,17 +373,31 @@ fn make_facts(settings: Settings) -> Result<Facts, StartError> {
 /// Name of the file in which a node of the core keeps what was agreed on.
 const STORE_FILE: &str = "core.redb";
 
-/// Opens or creates the store of a node of the core; `None` on any other.
-fn open_store(facts: &Facts, birth: Birth) -> Result<Option<Store>, StartError> {
-    if !facts.settings.is_core() {
-        return Ok(None);
+/// Returns what the node has to do with the core.
+fn open_part(facts: &Facts, birth: Birth) -> Result<Part, StartError> {
+    match (birth, facts.settings.is_core()) {
+        (Birth::Create | Birth::Join, false) => Ok(Part::None),
+        (Birth::Create, true) => Ok(Part::new(facts, open_store(facts, Use::Found)?)),
+        (Birth::Join, true) => Ok(Part::new(facts, open_store(facts, Use::Join)?)),
+        (Birth::Restore, false) => Err(StartError::RestoreElsewhere { node: facts.node.0 }),
+        (Birth::Restore, true) => {
+            let (path, identity) = store_of(facts);
+            let store = Store::open(&path, &identity)?;
+            let part = store.and_then(|store| Part::restoring(facts, store));
+            part.ok_or(StartError::NothingToRestore { path })
+        }
     }
+}
+
+/// Returns where a node of the core has its store, and whose it must be.
+fn store_of(facts: &Facts) -> (PathBuf, Identity) {
     let path = facts.settings.node().data_dir.join(STORE_FILE);
-    let identity = Identity { cluster: facts.settings.cluster().id.clone(), node: facts.node };
-    let usage = match birth {
-        Birth::Create => Use::Found,
-        Birth::Join => Use::Join,
-    };
+    (path, Identity { cluster: facts.settings.cluster().id.clone(), node: facts.node })
+}
+
+/// Opens or creates the store of a node of the core.
+fn open_store(facts: &Facts, usage: Use) -> Result<Store, StartError> {
+    let (path, identity) = store_of(facts);
     match (Store::open(&path, &identity)?, usage) {
         (None, Use::Join) if facts.settings.core_nodes().len() == 1 => {
             Err(StartError::NotCreated { node: facts.node.0, path })
@@ -354,13 +406,13 @@ fn open_store(facts: &Facts, birth: Birth) -> Result<Option<Store>, StartError> 
             let dir = &facts.settings.node().data_dir;
             let made = std::fs::create_dir_all(dir);
             made.map_err(|source| StoreError::Io { path: dir.clone(), source })?;
-            Ok(Some(Store::create(&path, &identity, usage)?))
+            Ok(Store::create(&path, &identity, usage)?)
         }
-        (Some(store), Use::Join) => Ok(Some(store)),
+        (Some(store), Use::Join) => Ok(store),
         // Started without the word to create a cluster by mistake: it has said and heard nothing that counts.
         (Some(mut store), Use::Found) if store.era().is_none() && store.usage() == Use::Join => {
             store.set_usage(Use::Found);
-            Ok(Some(store))
+            Ok(store)
         }
         (Some(_), Use::Found) => Err(StoreError::Exists { path }.into()),
     }
@@ -383,9 +435,9 @@ fn open_control(
         listener.map_err(|source| StartError::Listen { address: address.to_string(), key: "listen.peer", source })?;
     }
     // Behind all doors: a start that fails because a port is taken creates nothing.
-    let store = open_store(&facts, birth)?;
+    let part = open_part(&facts, birth)?;
     let _ = shared.exchange.waker.set(transport.waker());
-    Ok((Control::new(facts, shared, store, nonce, &settings), transport))
+    Ok((Control::new(facts, shared, part, nonce, &settings), transport))
 }
 
 /// Opens everything that belongs to one CPU, on its own thread.

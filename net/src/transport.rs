@@ -48,6 +48,7 @@ pub use buffer::SendBuffer;
 pub use outbox::{Close, ConnId, Outbox, Refused};
 pub use settings::{ACCEPT_RETRY, CLOSE_GRACE, SettingsError, TransportSettings};
 pub use socket::ListenError;
+pub(crate) use socket::explain as explain_listen;
 pub use uring::{UringRefusal, UringTransport};
 pub use waker::Waker;
 

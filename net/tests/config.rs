@@ -100,7 +100,7 @@ fn the_documented_file_is_accepted() {
     assert_eq!(settings.peers()[0].of_cpu(CpuId(0)).expect("there is a port").port(), 7621);
     assert_eq!(settings.peers()[1].resp.to_string(), "127.0.0.1:7440", "as far from its peer port as here");
     let notes: Vec<String> = settings.notes().iter().map(ToString::to_string).collect();
-    assert_eq!(notes, ["listen.admin has no effect until the HTTP server is built"]);
+    assert!(notes.is_empty(), "{notes:?}");
     assert_eq!(settings.core_nodes(), [NodeId(1), NodeId(2), NodeId(3)]);
 }
 

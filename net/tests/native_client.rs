@@ -307,14 +307,17 @@ fn a_lost_connection_leaves_writes_unknown_and_asks_reads_again() {
     server.join().unwrap();
 }
 
+/// A node that does what it is asked first.
+fn answer_one(listener: TcpListener) {
+    let mut peer = accept(&listener).welcome();
+    let asked = peer.asked().unwrap();
+    peer.done(&asked, 1, |answer| answer.ok());
+}
+
 #[test]
 fn the_next_address_is_tried_when_one_does_not_answer() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (mut options, server) = node(|listener| {
-        let mut peer = accept(&listener).welcome();
-        let asked = peer.asked().unwrap();
-        peer.done(&asked, 1, |answer| answer.ok());
-    });
+    let (mut options, server) = node(answer_one);
     options.addresses.insert(0, closed.to_string());
     let mut client = Client::connect(options).unwrap();
     client.submit(&set(b"k")).unwrap();
@@ -332,16 +335,30 @@ fn a_node_that_goes_down_is_left_for_the_next_one() {
             Reject { code: RejectCode::Stopping, theirs: 0, ours: 0, text: "the node is going down" }.encode(out);
         });
     });
-    let (others, second) = node(|listener| {
-        let mut peer = accept(&listener).welcome();
-        let asked = peer.asked().unwrap();
-        peer.done(&asked, 1, |answer| answer.ok());
-    });
+    let (others, second) = node(answer_one);
     let addresses = [options.addresses.clone(), others.addresses].concat();
     let mut client = Client::connect(ClientOptions { addresses, ..options }).unwrap();
     client.submit(&set(b"k")).unwrap();
     assert!(matches!(&finish(&mut client, 1)[..], [(_, Ended::Done(..))]));
     assert!(matches!(client.last_error(), Some(ConnectError::Rejected { code: RejectCode::Stopping, .. })));
+    first.join().unwrap();
+    second.join().unwrap();
+}
+
+#[test]
+fn a_node_that_says_that_it_goes_down_is_sent_nothing_more() {
+    let (options, first) = node(|listener| {
+        let mut peer = accept(&listener).welcome();
+        let asked = peer.asked().unwrap();
+        peer.refuse(&asked, Certainty::Never, RefusalCode::Stopping, [0, 0]);
+        // It closes nothing itself.
+        assert!(peer.asked().is_none());
+    });
+    let (others, second) = node(answer_one);
+    let addresses = [options.addresses.clone(), others.addresses].concat();
+    let mut client = Client::connect(ClientOptions { addresses, ..options }).unwrap();
+    client.submit(&set(b"k")).unwrap();
+    assert!(matches!(&finish(&mut client, 1)[..], [(_, Ended::Done(..))]));
     first.join().unwrap();
     second.join().unwrap();
 }

@@ -158,6 +158,18 @@ fn run(stream: &mut TcpStream, batches: &[Vec<u8>], mut count_replies: impl FnMu
     ALLOCATIONS.load(Ordering::Relaxed) - before
 }
 
+/// Has the replies to a connection tell where they stand in the log.
+fn tell_places(stream: &mut TcpStream, key: &str) {
+    stream.write_all(format!("HELLO 3\r\nCLIENT META ON\r\nSET {key} x\r\n").as_bytes()).expect("sent");
+    let mut replies = Vec::new();
+    let mut buffer = [0; 4096];
+    while !replies.ends_with(b"loss_gen\r\n:0\r\n+OK\r\n") {
+        let len = stream.read(&mut buffer).expect("replies");
+        assert_ne!(len, 0, "the node closed the connection");
+        replies.extend_from_slice(&buffer[..len]);
+    }
+}
+
 #[test]
 fn a_request_in_steady_state_allocates_nothing() {
     let base = free_base();
@@ -176,7 +188,11 @@ fn a_request_in_steady_state_allocates_nothing() {
             (0..WINDOW).flat_map(one).collect()
         })
         .collect();
-    let over_resp = run(&mut connect(base), &resp, |bytes| bytes.iter().filter(|byte| **byte == b'+').count());
+    let count_words = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'+').count();
+    let over_resp = run(&mut connect(base), &resp, count_words);
+    let mut curious = connect(base);
+    tell_places(&mut curious, &keys[0]);
+    let with_places = run(&mut curious, &resp, count_words);
 
     let native: Vec<Vec<u8>> = (0..KEYS)
         .map(|first| {
@@ -215,7 +231,11 @@ fn a_request_in_steady_state_allocates_nothing() {
     let _ = std::fs::remove_dir_all(&data);
     // A table that grows now and then, a log line: a few, but not one for each of so many requests.
     let bound = COUNTED as u64 / 100;
-    println!("allocations for {COUNTED} requests: {over_resp} over RESP, {over_native} over the native protocol");
+    println!(
+        "allocations for {COUNTED} requests: {over_resp} over RESP, {with_places} with CLIENT META, {over_native} over the \
+         native protocol"
+    );
+    assert!(with_places < bound, "{with_places} allocations for {COUNTED} requests with CLIENT META");
     assert!(over_resp < bound, "{over_resp} allocations for {COUNTED} requests over RESP");
     assert!(over_native < bound, "{over_native} allocations for {COUNTED} requests over the native protocol");
 }

@@ -330,6 +330,26 @@ fn tracking_is_refused_by_name_and_off_is_fine() {
 }
 
 #[test]
+fn replies_tell_their_places_in_the_third_version_only() {
+    let mut connection = connected();
+    let refused = "-ERR replies have attributes in RESP3 only: say HELLO 3 first|";
+    expect(&mut connection, &[("CLIENT META ON", refused), ("CLIENT META OFF", "+OK|")]);
+    connection.say("HELLO 3");
+    expect(&mut connection, &[("CLIENT META x", "-ERR syntax error|"), ("client meta on", "+OK|")]);
+    assert!(connection.session.record().has_meta);
+    assert!(connection.say("CLIENT INFO").contains(" meta=on"));
+    connection.say("HELLO 3");
+    assert!(connection.session.record().has_meta, "nothing has changed");
+    connection.say("HELLO 2");
+    connection.say("HELLO 3");
+    assert!(!connection.session.record().has_meta, "RESP2 took it away");
+    connection.say("CLIENT META ON");
+    connection.say("RESET");
+    assert!(!connection.session.record().has_meta);
+    assert!(!connection.say("CLIENT INFO").contains("meta="));
+}
+
+#[test]
 fn pauses_are_passed_on() {
     let mut connection = connected();
     expect(

@@ -9,6 +9,8 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
 use crate::clock::OsClock;
+use crate::core_commits::Trial;
+use crate::core_commits::nodes::{CORE_NODES, NODES_MAX};
 use crate::embed::EmbedRun;
 use crate::faults::nodes::Shape;
 use crate::faults::plan::Selection;
@@ -63,6 +65,17 @@ enum Verb {
     Sweep(SweepArgs),
     /// Faults against real processes on machines of their own: clients are told nothing that is not true (needs root)
     Faults(FaultsArgs),
+    /// The consistent core: what a commit takes with 3 nodes, and with many
+    ///
+    /// Starts two clusters of daemons side by side, one of the three nodes of a core and one with further nodes that hold data, and
+    /// sends CORE.SET to the node that leads the core of each in turn, one after the other: what is measured goes from the request to
+    /// its acknowledgement, so to the agreement of two nodes of the core. What the core writes lies in memory (/dev/shm), no disk is
+    /// measured. Beside the times it is told how many entries and messages a commit takes, which no machine changes.
+    ///
+    /// On a machine with fewer CPUs than nodes, processes wait for each other. All of them run all the time and idle ones sleep, so
+    /// that lengthens both alike: read the ratio, which says what a commit costs the core more when there are more nodes, and take
+    /// many rounds, since whoever waits for a CPU waits longer than a commit takes.
+    Core(CoreArgs),
     /// Draw percentile curves of kept histograms as SVG
     Plot(PlotArgs),
     #[command(hide = true)]
@@ -181,6 +194,22 @@ struct FaultsArgs {
 }
 
 #[derive(Debug, Args)]
+struct CoreArgs {
+    /// Nodes of the large cluster; the small one has 3
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u16).range(i64::from(CORE_NODES) + 1..=i64::from(NODES_MAX)))]
+    nodes: u16,
+    /// Interleaved rounds
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rounds: u32,
+    /// Writes to each cluster in a round
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    writes: u32,
+    /// The daemon's binary [default: quorate beside this program]
+    #[arg(long, value_name = "PATH")]
+    quorate: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 struct PlotArgs {
     /// Kept .json or .hgrm files, or a folder of them
     #[arg(required = true)]
@@ -226,6 +255,7 @@ pub fn run(cli: Cli) -> Result<bool> {
         Verb::Peers(arguments) => run_peers(&output, &arguments),
         Verb::Sweep(arguments) => run_sweep(&output, &arguments),
         Verb::Faults(arguments) => run_faults(&output, &arguments),
+        Verb::Core(arguments) => run_core(&output, &arguments),
         Verb::Plot(arguments) => run_plot(&arguments),
         Verb::ExecChild { parent, program, arguments } => exec_child(parent, &program, &arguments).map(|()| true),
         Verb::FloorNode(FloorNode::Lead(options)) => lead(&options).map(|()| true),
@@ -301,6 +331,7 @@ fn run_faults(output: &OutputArgs, arguments: &FaultsArgs) -> Result<bool> {
             nodes: arguments.nodes,
             partitions: arguments.partitions,
             request_timeout: None,
+            suspicion: None,
             harness,
             daemon,
         },
@@ -322,6 +353,16 @@ fn run_faults(output: &OutputArgs, arguments: &FaultsArgs) -> Result<bool> {
         println!("{}", summary.told())
     }
     Ok(summary.violations == 0)
+}
+
+fn run_core(output: &OutputArgs, arguments: &CoreArgs) -> Result<bool> {
+    let harness = std::env::current_exe().context("cannot find this program's own path")?;
+    let daemon = find_daemon(&harness, arguments.quorate.as_ref())?;
+    let CoreArgs { nodes, rounds, writes, .. } = *arguments;
+    let trial = Trial { nodes, rounds, writes, suspicion: None, harness, daemon };
+    let mut report = output.begin()?;
+    trial.run(&mut report)?;
+    report.finish()
 }
 
 fn print_json(value: &impl serde::Serialize) {

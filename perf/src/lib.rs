@@ -7,11 +7,12 @@
 //! [`load`] generates load through a [`load::Driver`], one per protocol, on a [`clock`] that tests simulate;
 //! [`histogram`] keeps latencies. [`process`] starts what is measured, [`connection`] talks to it, and [`system`] lists it:
 //! [`floor`], [`quorum`] and [`peers`]. [`measure`], [`sweep`], [`report`] and [`plot`] make figures of it, [`machine`] says
-//! where they come from. [`faults`] measures nothing: it has things go wrong, and judges what clients were told.
+//! where they come from. [`core_commits`] compares clusters of two sizes. [`faults`] measures nothing: it has things go wrong, and judges what clients were told.
 
 pub mod cli;
 pub mod clock;
 pub mod connection;
+pub mod core_commits;
 pub mod embed;
 pub mod faults;
 pub mod floor;

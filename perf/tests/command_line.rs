@@ -103,6 +103,9 @@ fn wrong_options_are_refused_with_exit_code_2() {
         &["quorum", "--protocol", "carrier-pigeon"],
         &["faults"],
         &["faults", "--rounds", "1", "--minutes", "1"],
+        &["core", "--nodes", "3"],
+        &["core", "--nodes", "49"],
+        &["core", "--writes", "0"],
     ] {
         assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");
     }

@@ -3,11 +3,13 @@
 //! Every node tells every core node once an interval that it lives ([`Heartbeat`]), whatever the number of its groups. The
 //! leader of the core suspects a run it has not heard for the suspicion time, if more than half of the core nodes that it does
 //! hear say the same: one bad link is no reason. A run that is heard but has not turned one of its CPUs for as long is
-//! suspected too, and so is, for one group, a leader that says itself that it has had no quorum.
+//! suspected too, and so is, for one group, a leader that says itself that it has had no quorum, and for all of them one whose clock
+//! goes too fast or too slow ([`rates`]).
 //!
 //! # Time and units
 //! The core node's monotonic clock, counted from when a heartbeat was received. A run that was never heard counts from when
-//! the detector first knew of it, so that a new leader of the core suspects nobody at once.
+//! the detector first knew of it, so that a new leader of the core suspects nobody at once, and every run from when this core node
+//! went on after it had stood still.
 //!
 //! # Bounds
 //! One entry a node.
@@ -17,6 +19,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::rates::{self, Rate};
 use crate::ids::{GroupId, Incarnation, NodeId, ReplicaId};
 use crate::time::Instant;
 
@@ -31,6 +34,8 @@ pub struct Heartbeat {
     pub without_quorum: Vec<GroupId>,
     /// Nodes that it has not heard for the suspicion time; said by core nodes.
     pub silent: Vec<NodeId>,
+    /// What its monotonic clock shows, in nanoseconds; only how fast it goes means anything to others.
+    pub clock_ns: u64,
 }
 
 /// See the module.
@@ -50,6 +55,7 @@ struct Heard {
     turns: Vec<(u64, Instant)>,
     without_quorum: Vec<GroupId>,
     silent: Vec<NodeId>,
+    rate: Rate,
 }
 
 impl Detector {
@@ -64,13 +70,14 @@ impl Detector {
         if self.nodes.get(&run.node).is_none_or(|heard| heard.incarnation < run.incarnation) {
             let ReplicaId { node, incarnation } = run;
             let (turns, without_quorum, silent) = (Vec::new(), Vec::new(), Vec::new());
-            self.nodes.insert(node, Heard { incarnation, at: now, turns, without_quorum, silent });
+            let rate = Rate::default();
+            self.nodes.insert(node, Heard { incarnation, at: now, turns, without_quorum, silent, rate });
         }
     }
 
     /// Takes a heartbeat. Those of earlier runs are dropped.
     pub fn hear(&mut self, heartbeat: &Heartbeat, now: Instant) {
-        let Heartbeat { from, turns, without_quorum, silent } = heartbeat;
+        let Heartbeat { from, turns, without_quorum, silent, clock_ns } = heartbeat;
         self.expect(*from, now);
         let heard = self.nodes.get_mut(&from.node).expect("it is expected");
         if heard.incarnation != from.incarnation {
@@ -83,8 +90,18 @@ impl Detector {
         };
         heard.turns = turns.iter().enumerate().map(seen).collect();
         heard.at = now;
+        heard.rate.note(Instant(*clock_ns), now);
         heard.without_quorum.clone_from(without_quorum);
         heard.silent.clone_from(silent);
+    }
+
+    /// Counts anew how long nobody was heard: this core node has stood still itself, and what it has not heard meanwhile says
+    /// nothing.
+    pub fn stood_still(&mut self, now: Instant) {
+        for heard in self.nodes.values_mut() {
+            heard.at = now;
+            heard.turns.iter_mut().for_each(|(_, at)| *at = now);
+        }
     }
 
     /// Returns the nodes that were not heard for the suspicion time, whatever others say.
@@ -119,11 +136,23 @@ impl Detector {
         2 * (agreeing + 1) > heard.len() + 1
     }
 
-    /// Whether the leader of a group says that it has had no quorum.
+    /// Whether a run cannot lead a group: it says itself that it has no quorum, or its clock is `off`.
     #[must_use]
-    pub fn is_without_quorum(&self, leader: ReplicaId, group: GroupId) -> bool {
+    pub fn is_unable(&self, leader: ReplicaId, group: GroupId, off: &BTreeMap<ReplicaId, i64>) -> bool {
         let heard = self.nodes.get(&leader.node).filter(|heard| heard.incarnation == leader.incarnation);
-        heard.is_some_and(|heard| heard.without_quorum.contains(&group))
+        heard.is_some_and(|heard| heard.without_quorum.contains(&group)) || off.contains_key(&leader)
+    }
+
+    /// Returns the runs whose clocks go too fast or too slow, and by how much, in parts per million of the clock here.
+    #[must_use]
+    pub fn clocks_off(&self, now: Instant) -> BTreeMap<ReplicaId, i64> {
+        let heard = self.nodes.iter().filter(|(_, heard)| !self.is_late(heard.at, now));
+        let rates = heard.filter_map(|(node, heard)| {
+            let run = ReplicaId { node: *node, incarnation: heard.incarnation };
+            Some((run, heard.rate.ppm()?))
+        });
+        let rates: Vec<_> = rates.collect();
+        rates::off(&rates).collect()
     }
 
     fn is_late(&self, at: Instant, now: Instant) -> bool {
@@ -147,7 +176,7 @@ mod tests {
 
     fn beat(node: u16, turns: u64, silent: &[u16]) -> Heartbeat {
         let silent = silent.iter().map(|node| NodeId(*node)).collect();
-        Heartbeat { from: run(node), turns: vec![turns], without_quorum: Vec::new(), silent }
+        Heartbeat { from: run(node), turns: vec![turns], without_quorum: Vec::new(), silent, clock_ns: 0 }
     }
 
     #[test]
@@ -189,6 +218,18 @@ mod tests {
     }
 
     #[test]
+    fn who_has_stood_still_suspects_nobody_for_it() {
+        let mut detector = Detector::new(SUSPICION, vec![NodeId(2), NodeId(3)]);
+        for node in [2, 3, 4] {
+            detector.hear(&beat(node, 0, &[2, 3, 4]), ms(0));
+        }
+        assert!(detector.is_suspected(run(4), ms(5_000)), "two others say so, as far as is known");
+        detector.stood_still(ms(5_000));
+        assert!(!detector.is_suspected(run(4), ms(5_150)) && detector.silent(ms(5_150)).count() == 0);
+        assert!(detector.is_suspected(run(4), ms(5_151)));
+    }
+
+    #[test]
     fn what_an_earlier_run_says_counts_for_nothing() {
         let mut detector = Detector::new(SUSPICION, Vec::new());
         let later = ReplicaId { incarnation: Incarnation(2), ..run(1) };
@@ -196,6 +237,22 @@ mod tests {
         detector.hear(&Heartbeat { without_quorum: vec![GroupId(0)], ..beat(1, 1, &[]) }, ms(100));
         assert!(detector.is_suspected(later, ms(160)), "it was not heard");
         assert!(detector.is_suspected(run(1), ms(100)), "it is gone");
-        assert!(!detector.is_without_quorum(run(1), GroupId(0)));
+        assert!(!detector.is_unable(run(1), GroupId(0), &BTreeMap::new()));
+    }
+
+    #[test]
+    fn a_run_whose_clock_goes_too_fast_leads_nothing() {
+        let mut detector = Detector::new(SUSPICION, Vec::new());
+        let mut at = 0;
+        for _ in 0..400 {
+            at += 37;
+            for (node, permille) in [(1, 1_000), (2, 1_010), (3, 1_050)] {
+                detector.hear(&Heartbeat { clock_ns: ms(at * permille / 1_000).0, ..beat(node, at, &[]) }, ms(at));
+            }
+        }
+        let off = detector.clocks_off(ms(at));
+        assert!(off.keys().eq([&run(3)]), "{off:?}");
+        assert!(detector.is_unable(run(3), GroupId(0), &off) && !detector.is_unable(run(2), GroupId(0), &off));
+        assert_eq!(detector.clocks_off(ms(at + 200)), BTreeMap::new(), "nobody is heard any more");
     }
 }

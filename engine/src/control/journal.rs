@@ -1,6 +1,6 @@
 //! What has happened in the cluster, in one order that all core nodes agree on: the stream of events.
 //!
-//! Each event has an index, without gaps, from 1 on. Whoever has read up to an index can go on from there, at any node. An event
+//! Each event has an index, without gaps but for the one that restoring the core makes, from 1 on. Whoever has read up to an index can go on from there, at any node. An event
 //! is recorded with the command that it follows from, so that it is there exactly if that was decided.
 //!
 //! # Time and units
@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::state::JUMP;
 use crate::ids::{Epoch, GroupId, LogIndex, NodeId, ReplicaId};
 
 /// How many events are kept.
@@ -54,6 +55,19 @@ pub enum Event {
     },
     /// A run that was down is heard again, with its memory.
     NodeBack {
+        /// The run.
+        run: ReplicaId,
+    },
+    /// The clock of a run goes too fast or too slow for the leases that rest on it: it leads nothing. With two nodes that can be
+    /// compared it may be the other one.
+    ClockOff {
+        /// The run.
+        run: ReplicaId,
+        /// By how much, in parts per million of the clock of the core's leader.
+        ppm: i64,
+    },
+    /// It goes right again.
+    ClockRight {
         /// The run.
         run: ReplicaId,
     },
@@ -163,10 +177,40 @@ pub enum Event {
         /// Why, in words.
         why: String,
     },
+    /// A node that the cluster did not have has registered.
+    NodeJoined {
+        /// Which one.
+        node: NodeId,
+    },
+    /// An operator wants a node to hold nothing: it gives up what it leads, and then what it holds.
+    DrainBegan {
+        /// Which one.
+        node: NodeId,
+    },
+    /// A node that was to hold nothing is no member of any group any more.
+    Drained {
+        /// Which one.
+        node: NodeId,
+    },
+    /// A node that was to hold nothing is to hold groups again: it has started anew, or an operator wants it.
+    DrainEnded {
+        /// Which one.
+        node: NodeId,
+    },
+    /// An operator has taken a node out of the cluster.
+    NodeRemoved {
+        /// Which one.
+        node: NodeId,
+    },
     /// Another store has taken the place of the one that a core node has lost.
     StoreReplaced {
         /// Which one.
         node: NodeId,
+    },
+    /// Most nodes of the core had lost their stores: it goes on from what one of them knows.
+    CoreRestored {
+        /// Which one.
+        by: NodeId,
     },
     /// A key of the core was stored.
     Stored {
@@ -250,6 +294,11 @@ impl Journal {
         }
         self.push(recorded.clone());
         true
+    }
+
+    /// Goes on far ahead, with nothing: there may have been events behind the last one that is known.
+    pub(super) fn jump(&mut self) {
+        *self = Self { gone: (self.next() - 1).saturating_add(JUMP), events: VecDeque::new() };
     }
 
     fn push(&mut self, recorded: Recorded) {

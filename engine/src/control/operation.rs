@@ -17,6 +17,7 @@ use crate::control::core::ReplaceError;
 use crate::control::journal::Event;
 use crate::control::keyspace::{KeyspaceError, Stored};
 use crate::control::planner::NotLost;
+use crate::control::roster::{Doors, RosterError};
 use crate::control::state::Planned;
 use crate::ids::{GroupId, NodeId, ReplicaId};
 
@@ -43,6 +44,20 @@ pub enum Operation {
     Report(Vec<Event>),
     /// A core node has lost its store: the one that it has shown instead takes its place.
     ReplaceStore {
+        /// Which one.
+        node: NodeId,
+    },
+    /// The node that says so is reached there.
+    Announce(Doors),
+    /// A node shall hold nothing, or groups again like any other.
+    Drain {
+        /// Which one.
+        node: NodeId,
+        /// Whether it shall hold nothing.
+        is_wanted: bool,
+    },
+    /// A node that holds nothing is taken out of the cluster.
+    Remove {
         /// Which one.
         node: NodeId,
     },
@@ -80,6 +95,20 @@ pub enum Decision {
         /// The number of the store.
         store: u64,
     },
+    /// See [`Operation::Announce`].
+    Announce(Doors),
+    /// See [`Operation::Drain`].
+    Drain {
+        /// Which one.
+        node: NodeId,
+        /// Whether it shall hold nothing.
+        is_wanted: bool,
+    },
+    /// See [`Operation::Remove`].
+    Remove {
+        /// Which one.
+        node: NodeId,
+    },
 }
 
 /// How it ended.
@@ -101,8 +130,26 @@ pub enum Outcome {
         /// Which one.
         node: NodeId,
     },
+    /// It is known where the node is reached.
+    Announced,
+    /// A node gives up what it holds, or does not any more. Asked again, this says how far it is.
+    Draining(Left),
+    /// A node was taken out of the cluster.
+    Removed {
+        /// Which one.
+        node: NodeId,
+    },
     /// Nothing was changed.
     Refused(Refusal),
+}
+
+/// What a node has to do with groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Left {
+    /// How many groups it leads.
+    pub led: usize,
+    /// Of how many it is a member, or will be.
+    pub held: usize,
 }
 
 /// What one group goes on without.
@@ -135,4 +182,7 @@ pub enum Refusal {
     /// There is no store to replace, or none to take its place.
     #[error(transparent)]
     Replace(#[from] ReplaceError),
+    /// The node cannot be spared, or is none.
+    #[error(transparent)]
+    Roster(#[from] RosterError),
 }

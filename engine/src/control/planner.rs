@@ -4,12 +4,13 @@
 //!
 //! | a change is pending | the active leader is well | then |
 //! |---|---|---|
-//! | no | yes | a learner is counted, or the epoch renewed, if the leader asks for that; a member that is not to hold the group any more goes, and if that is the leader, another one takes over |
+//! | no | yes | a learner is counted, or the epoch renewed, if the leader asks for that; a member that is not to hold the group any more goes once those hold it that are to come, and if that is the leader, another one takes over first |
 //! | no | no | a member that is well takes over |
 //! | yes, and its leader is well and in time | | wait |
 //! | yes, but not in time, or its leader is suspected | yes | the active leader goes on in a new epoch |
 //! | yes, but not in time, or its leader is suspected | no | another member takes over |
 //! | of a loss that was accepted | | wait: what else is given up is for an operator to say |
+//! | no, and the core was restored | | wait for an operator: who leads it and holds it is uncertain |
 //!
 //! Whoever leads the fewest groups takes over, of those that do not say that they cannot lead it: one whose copy is wrong does
 //! ([`Engine::unled`](crate::engine::Engine::unled)), and is chosen only if there is nobody else. The new members are the active ones that are well, as they hold the log; other
@@ -79,20 +80,24 @@ impl Planner {
     /// Cost: O(groups × members).
     pub fn plan(&mut self, state: &State, detector: &Detector, now: Instant) -> Vec<Planned> {
         let is_well = |run: ReplicaId| state.is_current(run) && !detector.is_suspected(run, now);
+        let off = detector.clocks_off(now);
         let mut load = Load::of(state);
         let mut plan = Vec::new();
         for record in state.groups() {
             let group = record.active().group;
             let asked = self.asked.remove(&group);
-            let is_unable = |run: ReplicaId| detector.is_without_quorum(run, group);
+            if record.is_uncertain() && record.pending().is_none() {
+                continue;
+            }
+            let is_unable = |run: ReplicaId| detector.is_unable(run, group, &off);
             let view = View { state, record, is_well: &is_well, is_unable: &is_unable };
             let is_stuck = record.pending().is_some_and(|change| {
                 self.is_late(record, change.config.epoch, now) || !change.config.leader_replica().is_some_and(is_well)
             });
             let leader = record.active().leader_replica();
-            let leads_well = leader.is_some_and(|leader| is_well(leader) && !detector.is_without_quorum(leader, group));
+            let leads_well = leader.is_some_and(|leader| is_well(leader) && !is_unable(leader));
             let planned = view.hand_over(asked, &load).or_else(|| match record.pending() {
-                Some(Change { kind: ChangeKind::Loss, .. }) => None,
+                Some(Change { kind: ChangeKind::Loss | ChangeKind::Salvage, .. }) => None,
                 Some(_) if !is_stuck => None,
                 Some(_) if leads_well => view.change_live(view.members(record.active().leader)),
                 None if leads_well => {
@@ -103,7 +108,10 @@ impl Planner {
                 // leads again.
                 pending => {
                     let late = pending.map(|change| change.config.leader);
-                    view.take_over(|node| node != record.active().leader && Some(node) != late, &load)
+                    let is_able = |node| state.current(node).is_some_and(|run| !is_unable(run));
+                    let deposed = record.active().leader;
+                    view.take_over(|node| node != deposed && Some(node) != late && is_able(node), &load)
+                        .or_else(|| view.take_over(|node| node == deposed && Some(node) != late, &load))
                         .or_else(|| view.take_over(|node| Some(node) != late, &load))
                         .or_else(|| view.take_over(|_| true, &load))
                 }
@@ -125,8 +133,12 @@ impl Planner {
     pub fn accept_loss(state: &State, detector: &Detector, group: GroupId, now: Instant) -> Result<Planned, NotLost> {
         let record = state.group(group).ok_or(NotLost::Unknown { group })?;
         let is_well = |run: ReplicaId| state.is_current(run) && !detector.is_suspected(run, now);
-        let is_unable = |run: ReplicaId| detector.is_without_quorum(run, group);
+        let off = detector.clocks_off(now);
+        let is_unable = |run: ReplicaId| detector.is_unable(run, group, &off);
         let view = View { state, record, is_well: &is_well, is_unable: &is_unable };
+        if record.is_uncertain() {
+            return view.salvage();
+        }
         let active = record.active();
         let mut members = view.well();
         let need = seal_quorum(active.members.len(), active.write_quorum);
@@ -240,7 +252,8 @@ impl View<'_> {
         let is_enough = |members: &[Member]| members.len() >= self.write_quorum();
         let mut members = self.well();
         let staying: Vec<Member> = members.iter().copied().filter(|member| self.is_placed(member.node)).collect();
-        if is_enough(&staying) && staying.iter().any(|member| member.node == leader) {
+        // Whoever is to go stays until those are here that are to come.
+        if self.others().is_empty() && is_enough(&staying) && staying.iter().any(|member| member.node == leader) {
             return staying;
         }
         if is_enough(&members) {
@@ -281,8 +294,10 @@ impl View<'_> {
         match kind {
             ChangeKind::Takeover | ChangeKind::Live => self.take_over(|node| node == to, load),
             // With the same members: nobody else is given up.
-            ChangeKind::Loss if config.has_node(to) => Some(self.planned(ChangeKind::Loss, to, config.members.clone())),
-            ChangeKind::Loss => None,
+            ChangeKind::Loss | ChangeKind::Salvage if config.has_node(to) => {
+                Some(self.planned(*kind, to, config.members.clone()))
+            }
+            ChangeKind::Loss | ChangeKind::Salvage => None,
         }
     }
 
@@ -309,19 +324,20 @@ impl View<'_> {
         Some(self.planned(ChangeKind::Live, leader.node, members))
     }
 
-    /// Has members go that are not to hold the group any more, once enough others hold the log; if the leader is among
-    /// them, another one takes over first.
+    /// Has members go that are not to hold the group any more: if the leader is among them, another one takes over first;
+    /// then those come in that are to hold it and are up; then they go.
     fn leave(&self, load: &Load) -> Option<Planned> {
         let active = self.record.active();
         let stays = |member: &Member| self.is_placed(member.node);
         let (staying, leaving): (Vec<Member>, Vec<Member>) = active.members.iter().copied().partition(stays);
-        if leaving.is_empty() || staying.len() < self.write_quorum() {
+        if leaving.is_empty() {
             return None;
         }
-        if self.is_placed(active.leader) {
-            return self.change_live(staying);
+        if !self.is_placed(active.leader) {
+            return self.take_over(|node| self.is_placed(node), load);
         }
-        self.take_over(|node| self.is_placed(node), load)
+        let is_whole = self.others().is_empty() && staying.len() >= self.write_quorum();
+        if is_whole { self.change_live(staying) } else { None }
     }
 
     /// Does what the leader asks for.
@@ -334,6 +350,29 @@ impl View<'_> {
                 self.change_live(others.chain([Member::from(learner)]).collect())
             }
             Ask::Renew { .. } | Ask::Promote { .. } | Ask::Activate { .. } | Ask::HandOver { .. } => None,
+        }
+    }
+
+    /// Returns what an operator accepts after the core was restored: all that are well go on with the best that any of them holds,
+    /// as each may hold the group by what is lost; who shall not hold it leaves then. Whoever leads it as far as is known leads on, if it can.
+    fn salvage(&self) -> Result<Planned, NotLost> {
+        let active = self.record.active();
+        let mut members = self.well();
+        members.extend(self.others());
+        let rest = self.state.runs().filter(|run| (self.is_well)(*run)).map(Member::from);
+        let rest: Vec<Member> = rest.filter(|member| !members.contains(member)).collect();
+        members.extend(rest);
+        members.truncate(MEMBERS_MAX);
+        let load = Load::of(self.state);
+        let rank = |node: &NodeId| {
+            let is_unable = self.state.current(*node).is_some_and(self.is_unable);
+            (is_unable, *node != active.leader, self.rank(*node, &load))
+        };
+        let leader = members.iter().map(|member| member.node).min_by_key(rank);
+        let (have, need) = (members.len(), self.write_quorum());
+        match leader {
+            Some(leader) if have >= need => Ok(self.planned(ChangeKind::Salvage, leader, members)),
+            Some(_) | None => Err(NotLost::TooFew { group: active.group, have, need }),
         }
     }
 
@@ -354,7 +393,8 @@ impl View<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::state::{Birth, Command};
+    use crate::control::detector::Heartbeat;
+    use crate::control::state::{Activation, Birth, Command};
     use crate::ids::Incarnation;
     use crate::slots::SlotMap;
 
@@ -399,13 +439,19 @@ mod tests {
         /// Lets time pass while these nodes are heard, and carries out what is planned. Returns the plan for group 0.
         fn pass(&mut self, ms: u64, heard: &[u16]) -> Option<Planned> {
             self.now = Instant(self.now.0 + ms * 1_000_000);
-            for node in heard {
-                self.detector.expect(self.run(*node), self.now);
-                let from = self.run(*node);
-                let (turns, without_quorum, silent) = (Vec::new(), Vec::new(), Vec::new());
-                let heartbeat = crate::control::detector::Heartbeat { from, turns, without_quorum, silent };
-                self.detector.hear(&heartbeat, self.now);
-            }
+            heard.iter().for_each(|node| self.hear(*node, Vec::new()));
+            self.plan()
+        }
+
+        /// Hears a node.
+        fn hear(&mut self, node: u16, without_quorum: Vec<GroupId>) {
+            let (from, turns, silent, clock_ns) = (self.run(node), Vec::new(), Vec::new(), self.now.0);
+            self.detector.expect(from, self.now);
+            self.detector.hear(&Heartbeat { from, turns, without_quorum, silent, clock_ns }, self.now);
+        }
+
+        /// Carries out what is planned. Returns the plan for group 0.
+        fn plan(&mut self) -> Option<Planned> {
             let plan = self.planner.plan(&self.state, &self.detector, self.now);
             let planned = plan.iter().find(|planned| planned.group == G).cloned();
             self.state.apply(&Command::Change(plan));
@@ -434,7 +480,7 @@ mod tests {
         fn activate(&mut self) {
             let pending = self.state.group(G).and_then(Record::pending).expect("a change");
             let (epoch, caller) = (pending.config.epoch, pending.config.leader_replica().expect("assigned"));
-            self.state.apply(&Command::Activate { group: G, epoch, caller });
+            self.state.apply(&Command::Activate(vec![Activation { group: G, epoch, caller }]));
             assert_eq!(self.epoch(), epoch);
         }
     }
@@ -539,21 +585,30 @@ mod tests {
         assert_eq!(stage.pass(1, &[2, 3, 4, 5, 6]), None, "too few that are to hold it do");
         stage.promote(4, &[2, 3, 4, 5, 6]);
         stage.promote(5, &[2, 3, 4, 5, 6]);
-        let planned = stage.pass(1, &[2, 3, 4, 5, 6]).expect("a move");
+        let planned = stage.pass(1, &[2, 3, 4, 5, 6]).expect("somebody leads who stays");
         assert_eq!((planned.kind, planned.leader), (ChangeKind::Takeover, NodeId(4)));
-        assert_eq!(nodes(&planned.members), [4, 5]);
+        assert_eq!(nodes(&planned.members), [2, 3, 4, 5], "node 6 is still to come");
+        stage.activate();
+        stage.promote(6, &[2, 3, 4, 5, 6]);
+        let planned = stage.pass(1, &[2, 3, 4, 5, 6]).expect("those go that are not to stay");
+        assert_eq!((planned.kind, nodes(&planned.members)), (ChangeKind::Live, vec![4, 5, 6]));
     }
 
     #[test]
-    fn leadership_does_not_move_before_enough_of_the_new_nodes_hold_the_log() {
+    fn leadership_moves_first_and_members_go_when_the_new_ones_hold_the_log() {
         let mut stage = Stage::new();
         (4..=5).for_each(|node| stage.start(node));
         stage.pass(1, &[1, 2, 3, 4, 5]);
         stage.place(&[3, 4, 5]);
-        assert_eq!(stage.pass(1, &[1, 2, 3, 4, 5]), None, "node 3 alone cannot hold a write");
-        stage.promote(4, &[1, 2, 3, 4, 5]);
         let planned = stage.pass(1, &[1, 2, 3, 4, 5]).expect("a move");
-        assert_eq!(nodes(&planned.members), [3, 4]);
+        assert_eq!((planned.leader, nodes(&planned.members)), (NodeId(3), vec![1, 2, 3]));
+        stage.activate();
+        for node in [4, 5] {
+            assert_eq!(stage.pass(1, &[1, 2, 3, 4, 5]), None, "the new ones are not there yet");
+            stage.promote(node, &[1, 2, 3, 4, 5]);
+        }
+        let planned = stage.pass(1, &[1, 2, 3, 4, 5]).expect("a change");
+        assert_eq!((planned.kind, nodes(&planned.members)), (ChangeKind::Live, vec![3, 4, 5]));
     }
 
     #[test]
@@ -629,15 +684,9 @@ mod tests {
     fn who_says_that_it_cannot_lead_is_chosen_last() {
         let mut stage = Stage::new();
         stage.pass(1, &[1, 2, 3]);
-        let unable = |stage: &mut Stage, node| {
-            let (turns, without_quorum, silent) = (Vec::new(), vec![G], Vec::new());
-            let heartbeat =
-                crate::control::detector::Heartbeat { from: stage.run(node), turns, without_quorum, silent };
-            stage.detector.hear(&heartbeat, stage.now);
-        };
-        unable(&mut stage, 2);
+        stage.hear(2, vec![G]);
         assert_eq!(stage.planner.plan(&stage.state, &stage.detector, stage.now), [], "it does not lead");
-        unable(&mut stage, 1);
+        stage.hear(1, vec![G]);
         let plan = stage.planner.plan(&stage.state, &stage.detector, stage.now);
         assert_eq!(plan.iter().map(|planned| planned.leader).collect::<Vec<_>>(), [NodeId(3)]);
     }
@@ -651,17 +700,27 @@ mod tests {
         // Node 3 falls silent, and node 1 is heard again: it was deposed meanwhile.
         for _ in 0..10 {
             stage.now = Instant(stage.now.0 + 100 * 1_000_000);
-            for (node, without_quorum) in [(1, vec![G]), (2, Vec::new())] {
-                let from = stage.run(node);
-                let heartbeat =
-                    crate::control::detector::Heartbeat { from, turns: vec![], without_quorum, silent: vec![] };
-                stage.detector.hear(&heartbeat, stage.now);
-            }
-            let plan = stage.planner.plan(&stage.state, &stage.detector, stage.now);
-            stage.state.apply(&Command::Change(plan));
+            stage.hear(1, vec![G]);
+            stage.hear(2, Vec::new());
+            stage.plan();
         }
         let pending = stage.state.group(G).and_then(Record::pending).expect("a takeover");
         assert_eq!((pending.kind, pending.config.leader), (ChangeKind::Takeover, NodeId(1)));
+    }
+
+    /// Seed 202974 of the simulator: the copies of all the others are wrong, and they took turns for ever.
+    #[test]
+    fn a_leader_that_was_deposed_leads_again_where_all_others_say_that_they_cannot() {
+        let mut stage = Stage::new();
+        stage.pass(1, &[1, 2, 3]);
+        stage.pass(151, &[2, 3]);
+        let mut tried = Vec::new();
+        for _ in 0..20 {
+            stage.now = Instant(stage.now.0 + 100 * 1_000_000);
+            (1..=3).for_each(|node| stage.hear(node, vec![G]));
+            tried.extend(stage.plan().map(|planned| planned.leader));
+        }
+        assert_eq!(tried[..2], [NodeId(1), NodeId(2)], "nobody is tried again at once");
     }
 
     #[test]

@@ -11,10 +11,13 @@
 //! activation when W of the new members hold it. While a change is pending the active configuration cannot change except
 //! by that, so what must be sealed (the *target*) is the active configuration for as long as the change can succeed.
 //!
+//! After the core was restored from what one of its nodes knows, another configuration than the one that is known may be active:
+//! then only a salvage is begun, until one is active.
+//!
 //! # Invariants
 //! R1. An epoch is given to one change only, and epochs only grow. R2. A live change starts from the configuration that is
-//! active, and its leader leads that one too. R3. The loss generation grows by one with each loss that becomes active, and
-//! by nothing else.
+//! active, and its leader leads that one too. R3. The loss generation grows by one with each loss that becomes active, by
+//! [`JUMP`] with a salvage, and by nothing else.
 //!
 //! # Source
 //! The replication protocol, sections 1.1 and 1.8 (Vertical Paxos II, Lamport, Malkhi and Zhou 2009, section 4, with activation).
@@ -22,6 +25,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::{GroupConfig, MEMBERS_MAX, Member};
+use crate::control::state::JUMP;
 use crate::ids::{Epoch, GroupId, NodeId, ReplicaId};
 use crate::planted::{self, rule};
 use crate::slots::SlotRange;
@@ -33,6 +37,8 @@ pub struct Record {
     pending: Option<Change>,
     /// The epoch of the next change.
     next: Epoch,
+    /// Whether another configuration may be active, as the core that would know is lost.
+    is_uncertain: bool,
     /// Replicas that shall copy the log without being counted, until their leader asks to count them.
     learners: Vec<ReplicaId>,
     version: u64,
@@ -57,6 +63,9 @@ pub enum ChangeKind {
     /// Too many members are gone for good. It seals those of the active configuration that are members of this one too, all
     /// of them, and adopts the best of what they hold; what nobody of them holds is lost, as an operator has accepted.
     Loss,
+    /// The core was restored, so who holds the group is uncertain. It seals all of its members, which are all that may, and adopts
+    /// the best of what they hold; what nobody of them holds is lost, as an operator has accepted.
+    Salvage,
 }
 
 /// What the core tells the nodes about a group. Of two, the one with the greater version counts.
@@ -119,6 +128,12 @@ pub enum ChangeError {
         /// Who asked.
         caller: ReplicaId,
     },
+    /// The core was restored: what is active is uncertain, and only an operator can say what is not lost.
+    #[error("the core was restored, and what is active is uncertain: only a loss can be accepted")]
+    Uncertain,
+    /// The core knows what is active.
+    #[error("what is active is certain: there is nothing to salvage")]
+    Certain,
     /// The new leader is none of the new members, there are more than [`MEMBERS_MAX`], or the write quorum does not fit their
     /// number.
     #[error("{members} members, a write quorum of {write_quorum} and leader {leader} make no configuration")]
@@ -137,7 +152,7 @@ impl Record {
     #[must_use]
     pub fn new(first: GroupConfig) -> Self {
         let next = Epoch(first.epoch.0 + 1);
-        Self { active: first, pending: None, next, learners: Vec::new(), version: 1 }
+        Self { active: first, pending: None, next, is_uncertain: false, learners: Vec::new(), version: 1 }
     }
 
     /// Returns what the nodes are told.
@@ -161,6 +176,12 @@ impl Record {
     #[must_use]
     pub fn active(&self) -> &GroupConfig {
         &self.active
+    }
+
+    /// Whether another configuration may be active, as the core was restored since.
+    #[must_use]
+    pub fn is_uncertain(&self) -> bool {
+        self.is_uncertain
     }
 
     /// Returns the change that is under way.
@@ -210,6 +231,15 @@ impl Record {
         self.begin(ChangeKind::Loss, leader, members, write_quorum)
     }
 
+    /// Has `leader` go on with what these members hold, after the core was restored; it supersedes any other salvage. Nobody else
+    /// may go on.
+    ///
+    /// # Errors
+    /// What is active is certain, or the numbers make no configuration.
+    pub fn salvage(&mut self, leader: NodeId, members: Vec<Member>, write_quorum: usize) -> Result<Epoch, ChangeError> {
+        self.begin(ChangeKind::Salvage, leader, members, write_quorum)
+    }
+
     /// Has the leader of the active epoch `epoch` change members.
     ///
     /// # Errors
@@ -236,11 +266,18 @@ impl Record {
     /// Activates the change to `epoch`; returns whether that epoch is active now. If not, a later change has superseded it.
     pub fn activate(&mut self, epoch: Epoch) -> bool {
         if let Some(change) = self.pending.take_if(|change| change.config.epoch == epoch) {
-            self.active = change.config;
+            (self.active, self.is_uncertain) = (change.config, false);
             self.learners.retain(|learner| !self.active.counts(*learner));
             self.version += 1;
         }
         self.active.epoch == epoch
+    }
+
+    /// The core is restored: what it may have decided beyond this is lost, but for what it has led to.
+    pub(super) fn restore(&mut self) {
+        (self.pending, self.is_uncertain) = (None, true);
+        self.next = Epoch(self.next.0.saturating_add(JUMP));
+        self.version = self.version.saturating_add(JUMP);
     }
 
     /// Notes that a member was declared dead: the nodes are told what there is to know.
@@ -253,11 +290,32 @@ impl Record {
         let is_of_group = |config: &GroupConfig| (config.group, config.slots) == (group, slots);
         let follows = |change: &Change| {
             let epoch = change.config.epoch;
-            let loss_gen = self.active.loss_gen + u64::from(change.kind == ChangeKind::Loss);
             let is_later = self.active.epoch < epoch && epoch < self.next;
-            is_of_group(&change.config) && is_later && change.config.loss_gen == loss_gen
+            let is_of_kind =
+                self.allows(change.kind).is_ok() && change.config.loss_gen == self.loss_gen_after(change.kind);
+            is_of_group(&change.config) && is_later && is_of_kind
         };
         is_of_group(&self.active) && self.active.epoch < self.next && self.pending.as_ref().is_none_or(follows)
+    }
+
+    /// Whether a change of this kind can begin now.
+    fn allows(&self, kind: ChangeKind) -> Result<(), ChangeError> {
+        match (self.is_uncertain, kind) {
+            (true, ChangeKind::Salvage) => Ok(()),
+            (true, ChangeKind::Takeover | ChangeKind::Live | ChangeKind::Loss) => Err(ChangeError::Uncertain),
+            (false, ChangeKind::Salvage) => Err(ChangeError::Certain),
+            (false, ChangeKind::Takeover | ChangeKind::Live | ChangeKind::Loss) => Ok(()),
+        }
+    }
+
+    /// Returns the loss generation once a change of this kind is active.
+    fn loss_gen_after(&self, kind: ChangeKind) -> u64 {
+        let losses = match kind {
+            ChangeKind::Takeover | ChangeKind::Live => 0,
+            ChangeKind::Loss => 1,
+            ChangeKind::Salvage => JUMP,
+        };
+        self.active.loss_gen.saturating_add(losses)
     }
 
     fn begin(
@@ -267,6 +325,7 @@ impl Record {
         mut members: Vec<Member>,
         write_quorum: usize,
     ) -> Result<Epoch, ChangeError> {
+        self.allows(kind)?;
         members.sort_unstable_by_key(|member| member.node);
         let is_led = members.iter().any(|member| member.node == leader);
         let is_unique = members.windows(2).all(|pair| pair[0].node != pair[1].node);
@@ -280,8 +339,8 @@ impl Record {
         };
         assert!(epoch > self.active.epoch, "R1: {epoch} follows {}", self.active.epoch);
         self.next = self.next.max(Epoch(epoch.0 + 1));
-        let GroupConfig { group, slots, loss_gen, .. } = self.active;
-        let loss_gen = loss_gen + u64::from(kind == ChangeKind::Loss);
+        let (GroupConfig { group, slots, .. }, loss_gen) = (&self.active, self.loss_gen_after(kind));
+        let (group, slots) = (*group, *slots);
         let config = GroupConfig { group, slots, epoch, loss_gen, leader, members, write_quorum };
         self.pending = Some(Change { config, kind });
         self.version += 1;

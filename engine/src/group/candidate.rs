@@ -9,12 +9,13 @@
 //! ```
 //!
 //! After a loss that was accepted, all members of the active configuration that are left have to promise, however few they are,
-//! and it waits for the length of a lease: nobody says any more what the others had granted.
+//! and it waits for the length of a lease: nobody says any more what the others had granted. After the core was restored, all
+//! members of the new configuration have to: whoever is counted just now is among them, or counts for dead.
 //!
 //! # Time and units
 //! The candidate's monotonic clock. What is not answered is asked again after [`Config::ask_again`]. Read leases that were
-//! granted to earlier leaders are waited for from when the answer that named them was received; after a loss, a whole one from
-//! when the candidate heard of it.
+//! granted to earlier leaders are waited for from when the answer that named them was received, but for those of an active leader
+//! that has promised itself; after a loss, a whole one from when the candidate heard of it.
 //!
 //! # Source
 //! The replication protocol, sections 1.6 and 1.8.
@@ -62,7 +63,12 @@ enum Seals {
     /// So many members of the target that they meet every write quorum, or its leader.
     Quorum,
     /// Those who are left, all of them. What they have not granted themselves has run out then.
-    Left { runs: Vec<ReplicaId>, granted_until: Instant },
+    Left {
+        runs: Vec<ReplicaId>,
+        granted_until: Instant,
+        /// Whether it is not known what was active, nor what was accepted to be lost before.
+        is_salvage: bool,
+    },
 }
 
 /// What one sealed replica holds.
@@ -99,18 +105,38 @@ impl Candidate {
         enough.map(|set| set[0]).find(|best| best.is_usable && is_reachable(best.from))
     }
 
+    /// Returns how many losses may have been accepted before.
+    fn lost_before(&self) -> u64 {
+        match self.seals {
+            Seals::Left { is_salvage: true, .. } => u64::MAX,
+            Seals::Left { .. } | Seals::Quorum => self.target.loss_gen,
+        }
+    }
+
+    /// Returns when all read leases of earlier leaders have run out, as far as anybody may still read under them. Nobody does once
+    /// the active leader has promised itself: no other one can have become active since.
     fn granted_until(&self) -> Instant {
-        let lost = match self.seals {
-            Seals::Quorum => Instant(0),
-            Seals::Left { granted_until, .. } => granted_until,
-        };
-        self.answers.iter().map(|answer| answer.granted_until).max().unwrap_or(Instant(0)).max(lost)
+        let latest = self.answers.iter().map(|answer| answer.granted_until).max().unwrap_or(Instant(0));
+        match self.seals {
+            Seals::Left { granted_until, .. } => latest.max(granted_until),
+            Seals::Quorum => self.answer_of_leader().map_or(latest, |answer| answer.granted_until),
+        }
+    }
+
+    fn answer_of_leader(&self) -> Option<&Answer> {
+        self.answers.iter().find(|answer| Some(answer.from) == self.target.leader_replica())
+    }
+
+    /// Returns the active leader, if whoever leads next need not wait any more when it has promised.
+    fn awaited(&self) -> Option<ReplicaId> {
+        let is_silent = matches!(self.seals, Seals::Quorum) && self.answer_of_leader().is_none();
+        self.target.leader_replica().filter(|_| is_silent)
     }
 
     /// Returns how far the best log is committed, for all that was answered. After a loss, a member that has not followed anybody
     /// since speaks of another log, unless both end in one epoch: then its own is the beginning of the best one.
     fn commit(&self, best: &Answer) -> LogIndex {
-        let is_about_best = |answer: &&Answer| self.target.loss_gen == 0 || answer.tail.epoch == best.tail.epoch;
+        let is_about_best = |answer: &&Answer| self.lost_before() == 0 || answer.tail.epoch == best.tail.epoch;
         self.answers.iter().filter(is_about_best).map(|answer| answer.commit).max().unwrap_or_default()
     }
 
@@ -142,6 +168,18 @@ impl Candidate {
     }
 }
 
+impl Leading<'_> {
+    /// The leader before has promised, though it was not waited for: it reads no more, whoever has granted it a lease.
+    fn hear_deposed(&mut self, shared: &mut Shared, now: Instant, from: ReplicaId, sealed: Sealed) {
+        let Status::Adopted { wait_until, awaited, .. } = &mut self.leader.status else { return };
+        if awaited.take_if(|leader| *leader == from).is_some() {
+            *wait_until = (*wait_until).min(now.saturating_add(sealed.grant_left));
+            self.leader.ask_at = None;
+            self.ask_core(shared, now);
+        }
+    }
+}
+
 impl Group {
     /// Begins to take over.
     pub(super) fn start_takeover(
@@ -157,10 +195,11 @@ impl Group {
         let target = if planted::is(rule::SEAL_THE_ACTIVE) { config } else { target };
         let seals = match kind {
             ChangeKind::Takeover | ChangeKind::Live => Seals::Quorum,
-            ChangeKind::Loss => {
-                let before = target.members.iter().filter_map(|member| member.replica());
-                let runs = before.filter(|run| config.counts(*run)).collect();
-                Seals::Left { runs, granted_until: now.saturating_add(shared.settings.read_lease) }
+            ChangeKind::Loss | ChangeKind::Salvage => {
+                let is_salvage = *kind == ChangeKind::Salvage;
+                let left = config.members.iter().filter_map(|member| member.replica());
+                let runs = left.filter(|run| is_salvage || target.counts(*run)).collect();
+                Seals::Left { runs, granted_until: now.saturating_add(shared.settings.read_lease), is_salvage }
             }
         };
         let mut candidate = Candidate {
@@ -200,6 +239,12 @@ impl Group {
         from: ReplicaId,
         sealed: Sealed,
     ) -> Result<(), LogFull> {
+        if let Role::Leader(_) = &self.role {
+            if let Some(mut leading) = self.leading() {
+                leading.hear_deposed(shared, now, from, sealed);
+            }
+            return Ok(());
+        }
         let Role::Candidate(candidate) = &mut self.role else { return Ok(()) };
         let is_known = candidate.answers.iter().any(|answer| answer.from == from);
         // Neither learners nor members of a change that was given up count.
@@ -243,7 +288,7 @@ impl Group {
                 return self.advance_takeover(shared, now);
             }
             // What is committed here was lost, and whoever has the best log knows more of that.
-            Extended::Mismatch(_) if self.loss_gen < candidate.target.loss_gen => {
+            Extended::Mismatch(_) if self.loss_gen < candidate.lost_before() => {
                 self.handle_unfetchable(shared, from);
                 return Ok(());
             }
@@ -330,7 +375,7 @@ impl Group {
         let Role::Candidate(candidate) = &mut self.role else { return Ok(()) };
         // These entries may be applied, and nothing is said about them before activation.
         let commit = candidate.commit(best);
-        let (config, wait_until) = (candidate.config.clone(), candidate.granted_until());
+        let (config, wait_until, awaited) = (candidate.config.clone(), candidate.granted_until(), candidate.awaited());
         let wait_until = if planted::is(rule::WAIT_FOR_LEASES) { now } else { wait_until };
         self.replica.advance_commit(commit);
         shared.apply_committed(&mut self.replica);
@@ -339,7 +384,7 @@ impl Group {
             self.replica.restamp(&mut shared.pool, config.epoch);
         }
         let view = self.replica.log.last().next();
-        let mut leader = Leader::with_status(Status::Adopted { view, wait_until });
+        let mut leader = Leader::with_status(Status::Adopted { view, wait_until, awaited });
         let time = self.replica.log.entry(&shared.pool, view.previous()).map_or(self.replica.time, |tail| tail.time());
         leader.began = Some((now, time));
         self.replica.visit_uncommitted(&shared.pool, |entry| {
@@ -477,7 +522,8 @@ mod tests {
     fn after_a_loss_all_who_are_left_must_answer_and_the_best_of_them_is_taken() {
         let left = |runs: &[u16], answers: &[(u16, u64, u64)]| {
             let runs = runs.iter().copied().map(replica).collect();
-            Candidate { seals: Seals::Left { runs, granted_until: Instant(7) }, ..candidate(5, 3, answers) }
+            let seals = Seals::Left { runs, granted_until: Instant(7), is_salvage: false };
+            Candidate { seals, ..candidate(5, 3, answers) }
         };
         assert_eq!(best(&left(&[2, 3], &[(2, 1, 9)]), &[]), None);
         assert_eq!(best(&left(&[2, 3], &[(2, 1, 9), (3, 2, 5)]), &[]), Some(3));
@@ -506,6 +552,11 @@ mod tests {
         assert_eq!((best.from, candidate.commit(&best)), (replica(2), LogIndex(8)));
         candidate.target.loss_gen = 1;
         assert_eq!(candidate.commit(&best), LogIndex(6), "the log of 3 is the beginning of that of 2");
+        // A loss may have been accepted of which the restored core knows nothing.
+        candidate.target.loss_gen = 0;
+        let runs = [1, 2, 3].into_iter().map(replica).collect();
+        candidate.seals = Seals::Left { runs, granted_until: Instant(7), is_salvage: true };
+        assert_eq!(candidate.commit(&best), LogIndex(6));
     }
 
     #[test]

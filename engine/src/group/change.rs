@@ -92,7 +92,7 @@ impl Leading<'_> {
 
     fn ask_to_activate(&mut self, shared: &mut Shared, now: Instant) -> bool {
         let group = self.config.group;
-        if let Status::Adopted { view, wait_until } = self.leader.status {
+        if let Status::Adopted { view, wait_until, .. } = self.leader.status {
             if self.held(self.config.write_quorum) < view && !planted::is(13) {
                 return false;
             }
@@ -148,7 +148,7 @@ impl Leading<'_> {
     ) -> Result<bool, LogFull> {
         let pending = news.pending.as_ref();
         let is_active = news.active.epoch == self.config.epoch;
-        if let Status::Adopted { view, wait_until } = self.leader.status {
+        if let Status::Adopted { view, wait_until, .. } = self.leader.status {
             if planted::is(rule::WAIT_BEFORE_ACTIVE) && is_active && now < wait_until {
                 return Ok(false);
             }

@@ -10,7 +10,8 @@
 //! * applies nothing, answers no read, and sends nobody a snapshot,
 //! * tells its leader, which sends it a snapshot as to one that is far behind, and stops counting what it said.
 //!
-//! When the snapshot is whole the replica has the leader's state, acknowledges again, and is as good as any other.
+//! When the snapshot is whole the replica has the leader's state, acknowledges again, and is as good as any other. What is said
+//! later of a state through that entry was said of the one before, and counts for nothing.
 //!
 //! # Why it stays a member, and keeps its log
 //! What is wrong is the state. The log is not: entries carry checksums from where they entered the cluster. A replica that
@@ -123,8 +124,8 @@ impl Group {
     /// It has the state of its leader.
     pub(super) fn on_repaired(&mut self, shared: &mut Shared) {
         if self.diverged.take().is_some() {
-            self.scrubbed = [self.replica.applied.index; 2];
             let (group, at) = (self.config.group, self.replica.applied.index);
+            (self.repaired, self.scrubbed) = (at, [at; 2]);
             shared.outputs.notify(Event::Resynchronised { group, at });
         }
     }
@@ -159,7 +160,9 @@ impl Group {
             }
             Role::Candidate(_) => self.handle_unusable(shared, now, envelope.from, envelope.epoch),
             Role::Follower(follower) => {
-                if envelope.epoch == self.promise && follower.leader() == Some(envelope.from) {
+                // What comes late is about the state before.
+                let is_new = window.last > self.repaired;
+                if is_new && envelope.epoch == self.promise && follower.leader() == Some(envelope.from) {
                     self.on_diverged(shared, window);
                 }
                 Ok(())
@@ -304,9 +307,10 @@ impl Leading<'_> {
     /// A peer says that it is wrong: it gets a snapshot.
     pub(super) fn handle_peer_diverged(&mut self, shared: &mut Shared, now: Instant, position: usize) {
         let peer = &mut self.leader.peers[position];
-        peer.heard = now;
         peer.compared.is_wrong = true;
+        // While one is on its way this is no answer to it: if there is none for long enough, it is given up.
         if !matches!(peer.progress, Progress::Snapshot(_)) && shared.settings.repair {
+            peer.heard = now;
             self.begin_snapshot(shared, position, now);
         }
         self.judge_again(shared);

@@ -71,6 +71,8 @@ enum Install {
 struct Copy {
     stream: StreamId,
     next_sequence: u32,
+    /// Whether all chunks are here. It replaces the replica once entries behind them have made it hold what that must not lose.
+    is_complete: bool,
     replica: Replica,
 }
 
@@ -119,11 +121,14 @@ impl Follower {
     /// Sends what is owed: only what is urgent, or all of it.
     pub(super) fn flush_ack(&mut self, shared: &mut Shared, group: GroupId, replica: &Replica, is_all: bool) {
         if let Some(owed) = self.ack.take_if(|ack| ack.is_urgent || is_all) {
-            let OwedAck { to, epoch, stream, matched, sent, .. } = owed;
+            let OwedAck { to, epoch, stream, matched, sent, is_urgent: _ } = owed;
             // Behind what it shares with the leader lies another log, after a loss that it has not heard of.
             let state = Some(replica.state_to_tell()).filter(|note| note.applied <= matched).unwrap_or_default();
             let ack = Ack { stream, matched, sent, state };
             shared.outputs.small(to, group, epoch, SmallMessage::Ack(ack));
+            // Nothing else may come that it would tell the state at the last entry with.
+            let is_to_tell = !is_all && replica.applied.index < replica.commit && replica.commit == replica.log.last();
+            self.ack = is_to_tell.then_some(OwedAck { is_urgent: false, ..owed });
         }
     }
 
@@ -268,6 +273,7 @@ impl Group {
                 let is_urgent = !append.entries.is_empty() || before.is_some_and(|ack| ack.is_urgent);
                 let sent = append.sent;
                 follower.ack = Some(OwedAck { to: from, epoch, stream, matched, sent, is_urgent });
+                self.go_on_installing(shared, from, stream);
             }
             Extended::Mismatch(hint) => {
                 let mismatch = SmallMessage::Mismatch(Mismatch { stream, hint });
@@ -313,7 +319,7 @@ impl Group {
         let mut old = core::mem::replace(&mut self.replica, Replica::new(owner, self.config.slots));
         shared.used_bytes = shared.used_bytes.saturating_sub(old.kv.used_bytes());
         old.log.clear(&mut shared.pool);
-        self.scrubbed = [LogIndex(0); 2];
+        (self.repaired, self.scrubbed) = (LogIndex(0), [LogIndex(0); 2]);
         shared.outputs.notify(Event::Forgotten { group: self.config.group, commit: old.commit });
         if let Role::Follower(follower) = &mut self.role {
             follower.drop_install(shared);
@@ -336,7 +342,7 @@ impl Group {
             self.follower_mut().drop_install(shared);
             let owner = u32::try_from(self.position).expect("checked when the group was made");
             let replica = Replica::behind(owner, self.config.slots, chunk.base, chunk.time);
-            let copy = Copy { stream: chunk.stream, next_sequence: 0, replica };
+            let copy = Copy { stream: chunk.stream, next_sequence: 0, is_complete: false, replica };
             self.follower_mut().install = Install::UnderWay(Box::new(copy));
         }
         let Install::UnderWay(copy) = &mut self.follower_mut().install else { return ChunkProgress::Broken };
@@ -359,8 +365,29 @@ impl Group {
             // What was noted before was not the state of all keys.
             replica.notes = Notes::default();
             replica.notes.note(replica.applied.index, replica.kv.digest());
+            copy.is_complete = true;
+            return self.finish_install(shared);
         }
-        if chunk.is_last { self.finish_install(shared) } else { ChunkProgress::Received { sequence: chunk.sequence } }
+        ChunkProgress::Received { sequence: chunk.sequence }
+    }
+
+    /// Goes on with a copy that lacks nothing but entries, if some have come with its stream.
+    fn go_on_installing(&mut self, shared: &mut Shared, from: ReplicaId, stream: StreamId) {
+        let Role::Follower(follower) = &self.role else { return };
+        let Install::UnderWay(copy) = &follower.install else { return };
+        if !copy.is_complete {
+            return;
+        }
+        let (is_live, stream) = (stream == StreamId::LIVE, copy.stream);
+        // If they have not, the leader has given up that copy, or they were overtaken by it.
+        let progress = if is_live { ChunkProgress::Broken } else { self.finish_install(shared) };
+        match progress {
+            ChunkProgress::Received { .. } => return,
+            ChunkProgress::Broken => self.follower_mut().drop_install(shared),
+            ChunkProgress::Installed { .. } => {}
+        }
+        let ack = SmallMessage::ChunkAck(ChunkAck { stream, progress });
+        shared.outputs.small(from, self.config.group, self.promise, ack);
     }
 
     /// Replaces the replica by the copy, at once, unless it holds all that the copy does.
@@ -396,10 +423,17 @@ impl Group {
             copy.replica.advance_commit(commit);
             shared.apply_committed(&mut copy.replica);
         }
-        // One that overtaken messages belong to may end before what this replica has committed, or acknowledged since.
         let takes_back = copy.replica.commit < self.replica.commit;
         let may_take_back = is_later && follower.matched < self.replica.commit;
-        if (takes_back && !may_take_back) || copy.replica.log.last() < follower.matched {
+        let needed = if may_take_back { follower.matched } else { follower.matched.max(commit) };
+        if copy.replica.log.last() < needed {
+            // What this replica has committed, or acknowledged, is still on its way; or it is not, as overtaken messages belong
+            // to an earlier copy.
+            let sequence = copy.next_sequence.saturating_sub(1);
+            follower.install = Install::UnderWay(copy);
+            return ChunkProgress::Received { sequence };
+        }
+        if takes_back && !may_take_back {
             follower.install = Install::UnderWay(copy);
             return ChunkProgress::Broken;
         }

@@ -117,8 +117,9 @@ pub(super) enum Status {
     /// Its first entry, at this index, is not committed yet; members may have turned to another run of this node meanwhile.
     Proposing { view: LogIndex, founding: Founding },
     /// Its epoch is not active yet. W members must hold its first entry, at this index, and all read leases of earlier
-    /// leaders must have run out; then it asks for activation. Nothing is committed or read before.
-    Adopted { view: LogIndex, wait_until: Instant },
+    /// leaders must have run out, or the one that is `awaited`, who led last, must have promised; then it asks for activation.
+    /// Nothing is committed or read before.
+    Adopted { view: LogIndex, wait_until: Instant, awaited: Option<ReplicaId> },
     /// Its epoch is active. It commits, and reads, when its first entry is committed.
     Serving { view: LogIndex },
 }

@@ -23,6 +23,8 @@ pub struct GroupStatus {
     pub state: GroupState,
     /// Its members, as the leader sees them; a follower knows no more of the others than who they are.
     pub members: Vec<MemberStatus>,
+    /// First index that the log here still has, or would have.
+    pub first: LogIndex,
     /// Last index in the log.
     pub last: LogIndex,
     /// Commit index.
@@ -115,6 +117,7 @@ impl Group {
             leader: self.config.leader,
             state: self.state(),
             members: self.members(shared),
+            first: self.replica.log.base().index.next(),
             last: self.replica.log.last(),
             commit: self.replica.commit,
             applied: self.replica.applied.index,

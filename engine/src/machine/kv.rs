@@ -2,12 +2,12 @@
 //!
 //! Every slot has its own sorted table. That is what lets a group be split, a snapshot be taken one slot at a time while
 //! writes go on, and a scan be resumed from a cursor that means the same on every replica. Each key adds one number to
-//! the digest of the state; the sum does not depend on the order of the keys, so it is kept up to date with every write, for
-//! each slot and for all of them together. `scrub` computes them anew, a few keys at a time.
+//! the digest of the state; the sum does not depend on the order of the keys, so it is kept up to date with every write.
+//! `scrub` computes it anew, a few keys at a time.
 //!
 //! # Invariants
-//! I1. The digest of a slot is the wrapping sum of `Item::digest` over its keys, and of what the names of their deadlines
-//! add; `digest` is the wrapping sum over all slots; `key_count` and `used_bytes` are sums likewise.
+//! I1. `digest` is the wrapping sum of `Item::digest` over all keys, and of what the names of their deadlines add;
+//! `key_count` and `used_bytes` are sums likewise.
 //! I2. A key is in `deadlines` iff its item has a deadline, with that deadline.
 //! I3. No key has an empty hash.
 //!
@@ -53,21 +53,14 @@ pub(super) type Deadlines = BTreeMap<(LogTime, Slot, Key), i64>;
 #[derive(Debug)]
 pub struct Kv {
     slots: SlotRange,
-    tables: Vec<Table>,
+    /// By slot. Nothing stands here that changes with every write: they are many, and each lies in memory of its own.
+    tables: Vec<BTreeMap<Key, Item>>,
     deadlines: Deadlines,
     coverage: Coverage,
     digest: u64,
     key_count: usize,
     used_bytes: usize,
     scrub: ScrubCursor,
-}
-
-/// The keys of one slot.
-#[derive(Debug, Default)]
-pub(super) struct Table {
-    pub(super) items: BTreeMap<Key, Item>,
-    /// What they add to the digest of the state.
-    pub(super) digest: u64,
 }
 
 /// What is kept under one key.
@@ -132,7 +125,7 @@ impl Kv {
     pub fn new(slots: SlotRange) -> Self {
         Self {
             slots,
-            tables: (0..slots.len()).map(|_| Table::default()).collect(),
+            tables: (0..slots.len()).map(|_| BTreeMap::new()).collect(),
             deadlines: BTreeMap::new(),
             coverage: Coverage::All,
             digest: 0,
@@ -296,7 +289,7 @@ impl Kv {
     /// Whether each key is what it was written to be.
     #[cfg(feature = "testing")]
     pub(crate) fn is_sound(&self) -> bool {
-        self.tables.iter().flat_map(|table| &table.items).all(|(key, item)| item.is_sound(key.as_bytes()))
+        self.tables.iter().flatten().all(|(key, item)| item.checked_digest(key.as_bytes()).is_some())
     }
 
     /// Recomputes what is kept incrementally and compares (I1, I2, I3).
@@ -306,8 +299,7 @@ impl Kv {
     pub fn check(&self) {
         let mut sums = (0_u64, 0_usize, 0_usize, 0_usize);
         for (slot, table) in self.slots_and_tables() {
-            let before = sums.0;
-            for (key, item) in &table.items {
+            for (key, item) in table {
                 assert_eq!(slot_of(key.as_bytes()), slot, "I1: {key:?} lies in the table of another slot");
                 let key_digest = rapidhash_v3_seeded(key.as_bytes(), &DIGEST_SECRETS);
                 assert_eq!((item.key_digest, item.digest), (key_digest, digest_of(item)), "I1: digest of {key:?}");
@@ -324,7 +316,6 @@ impl Kv {
                     assert!(fields.len() > 0, "I3: {key:?}");
                 }
             }
-            assert_eq!(sums.0.wrapping_sub(before), table.digest, "I1: digest of {slot:?}");
         }
         assert_eq!(sums, (self.digest, self.key_count, self.used_bytes, self.deadlines.len()), "I1, I2");
     }
@@ -344,15 +335,15 @@ impl Kv {
     }
 
     pub(crate) fn table(&self, slot: Slot) -> &BTreeMap<Key, Item> {
-        &self.tables[self.position(slot)].items
+        &self.tables[self.position(slot)]
     }
 
     /// Returns the tables of all slots, in their order, and where the scrub is.
-    pub(super) fn scrubbed(&mut self) -> (&[Table], &mut ScrubCursor, &Deadlines) {
+    pub(super) fn scrubbed(&mut self) -> (&[BTreeMap<Key, Item>], &mut ScrubCursor, &Deadlines) {
         (&self.tables, &mut self.scrub, &self.deadlines)
     }
 
-    fn slots_and_tables(&self) -> impl Iterator<Item = (Slot, &Table)> {
+    fn slots_and_tables(&self) -> impl Iterator<Item = (Slot, &BTreeMap<Key, Item>)> {
         (self.slots.first.0..).map(Slot).zip(&self.tables)
     }
 
@@ -362,20 +353,18 @@ impl Kv {
     }
 
     pub(crate) fn item(&self, key: &[u8]) -> Option<&Item> {
-        self.tables[self.position(slot_of(key))].items.get(key)
+        self.tables[self.position(slot_of(key))].get(key)
     }
 
     /// Returns the item of `key` to be changed; [`Kv::settle`] must follow.
     pub(crate) fn item_mut(&mut self, key: &[u8]) -> Option<&mut Item> {
         let position = self.position(slot_of(key));
-        self.tables[position].items.get_mut(key)
+        self.tables[position].get_mut(key)
     }
 
     /// Notes that what a key adds to the digest is another number by `change`, wrapping.
     fn add_to_digest(&mut self, position: usize, key: &[u8], change: u64) {
         self.digest = self.digest.wrapping_add(change);
-        let table = &mut self.tables[position];
-        table.digest = table.digest.wrapping_add(change);
         self.scrub.on_change(position, key, change);
     }
 
@@ -399,7 +388,7 @@ impl Kv {
             return;
         }
         let position = self.position(slot);
-        if let Some(item) = self.tables[position].items.get_mut(key) {
+        if let Some(item) = self.tables[position].get_mut(key) {
             if let Value::Text(old) = &mut item.value {
                 old.clear();
                 old.extend_from_slice(text);
@@ -435,7 +424,7 @@ impl Kv {
         self.used_bytes += item.bytes;
         self.key_count += 1;
         self.move_deadline(slot, key, None, deadline);
-        let before = self.tables[position].items.insert(Key::new(key), item);
+        let before = self.tables[position].insert(Key::new(key), item);
         assert!(before.is_none(), "I1: {} was there already", key.escape_ascii());
     }
 
@@ -443,7 +432,7 @@ impl Kv {
     pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Value> {
         let slot = slot_of(key);
         let position = self.position(slot);
-        let item = self.tables[position].items.remove(key)?;
+        let item = self.tables[position].remove(key)?;
         self.add_to_digest(position, key, item.digest.wrapping_neg());
         self.used_bytes -= item.bytes;
         self.key_count -= 1;
@@ -454,7 +443,7 @@ impl Kv {
     /// Brings digest and tallies up to date after the value of `key` was changed in place.
     pub(crate) fn settle(&mut self, key: &[u8]) {
         let position = self.position(slot_of(key));
-        let Some(item) = self.tables[position].items.get_mut(key) else { return };
+        let Some(item) = self.tables[position].get_mut(key) else { return };
         let (digest, bytes) = (digest_of(item), KEY_OVERHEAD_BYTES + key.len() + item.value.len_bytes());
         let change = digest.wrapping_sub(item.digest);
         self.used_bytes = self.used_bytes - item.bytes + bytes;
@@ -507,8 +496,7 @@ impl Kv {
 
     fn flush(&mut self, answer: &mut AnswerSink<'_>) {
         for table in &mut self.tables {
-            table.items.clear();
-            table.digest = 0;
+            table.clear();
         }
         self.deadlines.clear();
         self.scrub = ScrubCursor::default();
@@ -618,7 +606,7 @@ impl Kv {
 
     fn keys(&self, answer: &mut AnswerSink<'_>) {
         answer.array(self.key_count);
-        self.tables.iter().flat_map(|table| table.items.keys()).for_each(|key| answer.bulk(key.as_bytes()));
+        self.tables.iter().flat_map(BTreeMap::keys).for_each(|key| answer.bulk(key.as_bytes()));
     }
 
     fn random_key(&self, number: i64, answer: &mut AnswerSink<'_>) {
@@ -626,9 +614,9 @@ impl Kv {
         let Some(position) = number.checked_rem(self.key_count) else { return answer.nil() };
         let mut skipped = 0;
         for table in &self.tables {
-            let count = table.items.len();
+            let count = table.len();
             if position < skipped + count {
-                let key = table.items.keys().nth(position - skipped).expect("the table has more keys than that");
+                let key = table.keys().nth(position - skipped).expect("the table has more keys than that");
                 return answer.bulk(key.as_bytes());
             }
             skipped += count;
@@ -702,15 +690,11 @@ fn deadline_from(time: i64) -> LogTime {
 }
 
 impl Item {
-    /// Returns what this key adds to the digest, computed from every byte of it rather than from what is kept.
-    pub(super) fn compute_digest(&self, key: &[u8]) -> u64 {
+    /// Returns what this key adds to the digest, if that is what every byte of it says.
+    pub(super) fn checked_digest(&self, key: &[u8]) -> Option<u64> {
         let key_digest = rapidhash_v3_seeded(key, &DIGEST_SECRETS);
-        digest_of_parts(key_digest, &self.value, Fields::compute_digest, self.deadline)
-    }
-
-    /// Whether what is kept of this key fits its bytes.
-    pub(super) fn is_sound(&self, key: &[u8]) -> bool {
-        self.compute_digest(key) == self.digest
+        let computed = digest_of_parts(key_digest, &self.value, Fields::compute_digest, self.deadline);
+        (computed == self.digest).then_some(computed)
     }
 }
 

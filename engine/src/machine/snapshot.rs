@@ -95,7 +95,7 @@ impl SnapshotCursor {
             };
             let mut last = None;
             for (key, item) in rest {
-                if !item.is_sound(key.as_bytes()) {
+                if item.checked_digest(key.as_bytes()).is_none() {
                     return Err(Damaged);
                 }
                 let name = item.deadline.map_or(0, |deadline| kv.deadline_name(slot, key.as_bytes(), deadline));

@@ -13,7 +13,7 @@ use crate::config::{Config, GroupConfig, Member, Placement};
 use crate::control::operation::Decision;
 use crate::control::record::{Ask, ChangeKind, News, Record};
 use crate::control::state::Command::{Activate, Change, Operate, Place, Register};
-use crate::control::state::{Birth, Planned, State};
+use crate::control::state::{Activation, Birth, Planned, State};
 use crate::engine::{Engine, Input};
 use crate::group::{GroupStatus, Level, Request};
 use crate::ids::{EntryId, Epoch, GroupId, Incarnation, LogIndex, NodeId, ReplicaId};
@@ -146,7 +146,22 @@ impl Cluster {
         self.change(group, ChangeKind::Live, leader, members);
     }
 
+    /// Returns what the core has agreed on.
+    ///
+    /// # Panics
+    /// If there is no core.
+    #[must_use]
+    pub fn core(&self) -> &State {
+        self.core.as_ref().expect("there is a core")
+    }
+
+    /// The core has lost all that it has agreed on since it knew this, and goes on from there.
+    pub fn restore_core(&mut self, known: &State) {
+        self.core = Some(known.restored(0, NodeId(1)));
+    }
+
     /// Has `group` go on with what the current runs of these nodes hold, the first of them as its leader; other members are dead.
+    /// After [`Self::restore_core`], it is whoever holds the best that leads.
     ///
     /// # Panics
     /// If there is no core.
@@ -155,7 +170,8 @@ impl Cluster {
         let record = core.group(group).expect("it is formed");
         let (version, write_quorum) = (record.version(), record.active().write_quorum);
         let members = nodes.iter().filter_map(|node| core.current(*node)).map(Member::from).collect();
-        let planned = Planned { group, version, kind: ChangeKind::Loss, leader: nodes[0], members, write_quorum };
+        let kind = if record.is_uncertain() { ChangeKind::Salvage } else { ChangeKind::Loss };
+        let planned = Planned { group, version, kind, leader: nodes[0], members, write_quorum };
         let caller = core.current(nodes[0]).expect("registered");
         core.apply(&Operate { caller, number: version, decision: Decision::AcceptLoss(vec![planned]) });
         self.tell();
@@ -261,16 +277,17 @@ impl Cluster {
         self.stage.links.remove(&(from, to));
     }
 
-    /// Keeps a copy of the first chunk that is on its way from one node to another, if there is one; returns whether.
-    pub fn keep_chunk(&mut self, from: NodeId, to: NodeId) -> bool {
-        let is_chunk = |parcel: &&Parcel| matches!(parcel, Parcel::Message { message, .. } if matches!(message.get(), Message::Chunk(_)));
-        let found = self.stage.links.get(&(from, to)).and_then(|link| link.iter().find(is_chunk));
+    /// Keeps a copy of the first message like this that is on its way from one node to another, if there is one; returns
+    /// whether.
+    pub fn keep(&mut self, from: NodeId, to: NodeId, is_like: impl Fn(&Message<'_>) -> bool) -> bool {
+        let is_like = |parcel: &&Parcel| matches!(parcel, Parcel::Message { message, .. } if is_like(&message.get()));
+        let found = self.stage.links.get(&(from, to)).and_then(|link| link.iter().find(is_like));
         self.stage.kept = found.cloned();
         self.stage.kept.is_some()
     }
 
     /// Puts the copy that was kept on its way from one node to another, behind all that is.
-    pub fn repeat_chunk(&mut self, from: NodeId, to: NodeId) {
+    pub fn repeat_kept(&mut self, from: NodeId, to: NodeId) {
         let kept = self.stage.kept.take();
         self.stage.links.entry((from, to)).or_default().extend(kept);
     }
@@ -346,6 +363,21 @@ impl Cluster {
 
     /// Delivers the next message from one node to another, and ends the receiver's turn. Returns whether there was one.
     pub fn deliver(&mut self, from: NodeId, to: NodeId) -> bool {
+        let has_come = self.hand_over(from, to);
+        if has_come {
+            self.end_turn(to);
+        }
+        has_come
+    }
+
+    /// Delivers all messages from one node to another in one turn of the receiver.
+    pub fn deliver_at_once(&mut self, from: NodeId, to: NodeId) {
+        while self.hand_over(from, to) {}
+        self.end_turn(to);
+    }
+
+    /// Has a node receive the next message of another one, if there is one.
+    fn hand_over(&mut self, from: NodeId, to: NodeId) -> bool {
         if self.paused.contains(&to) {
             return false;
         }
@@ -361,7 +393,6 @@ impl Cluster {
                 }
             }
         }
-        self.end_turn(to);
         true
     }
 
@@ -570,7 +601,7 @@ impl Cluster {
             match *ask {
                 Ask::Activate { epoch } => {
                     let core = self.core.as_mut().expect("somebody has asked it");
-                    core.apply(&Activate { group, epoch, caller: *caller });
+                    core.apply(&Activate(vec![Activation { group, epoch, caller: *caller }]));
                     self.tell();
                 }
                 Ask::Promote { learner, .. } if !self.keeps_learners && self.record(group).pending().is_none() => {
@@ -581,8 +612,9 @@ impl Cluster {
                 Ask::Renew { .. } => self.change(group, ChangeKind::Live, active.leader, active.members),
                 Ask::HandOver { to, .. } => {
                     let pending = self.record(group).pending().cloned();
-                    if let Some(lost) = pending.filter(|change| change.kind == ChangeKind::Loss) {
-                        self.change(group, ChangeKind::Loss, to, lost.config.members);
+                    let is_of_loss = |kind| matches!(kind, ChangeKind::Loss | ChangeKind::Salvage);
+                    if let Some(lost) = pending.filter(|change| is_of_loss(change.kind)) {
+                        self.change(group, lost.kind, to, lost.config.members);
                     } else {
                         self.take_over(group, to);
                     }

@@ -92,7 +92,7 @@ pub fn sometimes(mode: Mode) -> Vec<&'static str> {
     SOMETIMES.iter().chain(with_core).chain(without).copied().collect()
 }
 
-const SOMETIMES_WITH_CORE: [&str; 14] = [
+const SOMETIMES_WITH_CORE: [&str; 16] = [
     "a byte flipped",
     "a candidate asked for entries",
     "a candidate asked whoever has the log to take over",
@@ -102,6 +102,8 @@ const SOMETIMES_WITH_CORE: [&str; 14] = [
     "a loss was accepted with nobody left",
     "a loss was accepted with somebody left",
     "a member was dropped",
+    "a node joined",
+    "a node was to give up what it held",
     "a replica copied the state of its leader",
     "a replica gave up what was lost",
     "a replica took over",
@@ -266,6 +268,9 @@ impl Sim {
         }
         let mut rng = Rng::with_seed(seed ^ 0x51b0_1e5e_ed00_0001);
         let slots = SlotMap::new(plan.partitions).expect("1 to 16384 partitions");
+        if mode == Mode::Static {
+            plan.joiners = 0;
+        }
         let nodes: Vec<NodeId> = (1..=plan.nodes).map(NodeId).collect();
         let placement =
             Placement::new(slots, nodes.clone(), nodes.len(), plan.write_quorum).expect("a valid placement");
@@ -301,34 +306,45 @@ impl Sim {
             plan,
             rng,
         };
-        if sim.plan.nodes == 5 {
-            sim.note("five nodes");
+        sim.begin(nodes);
+        sim
+    }
+
+    /// Has nodes start, clients ask and things go wrong.
+    fn begin(&mut self, nodes: Vec<NodeId>) {
+        if self.plan.nodes == 5 {
+            self.note("five nodes");
         }
         for node in nodes {
-            let at = sim.rng.u64(..50 * MS);
-            sim.nodes.insert(node, Node::down());
-            sim.schedule(at, Event::Restart(node));
+            let at = self.rng.u64(..50 * MS);
+            self.nodes.insert(node, Node::down());
+            self.schedule(at, Event::Restart(node));
         }
-        for client in 0..sim.clients.len() {
-            let at = sim.rng.u64(..100 * MS);
-            sim.schedule(at, Event::Client(client));
+        for node in (self.plan.nodes + 1..=self.plan.nodes + self.plan.joiners).map(NodeId) {
+            let at = self.rng.u64(..self.plan.chaos_ns);
+            self.nodes.insert(node, Node::down());
+            self.schedule(at, Event::Restart(node));
+            self.note("a node joined");
+        }
+        for client in 0..self.clients.len() {
+            let at = self.rng.u64(..100 * MS);
+            self.schedule(at, Event::Client(client));
         }
         for fault in [Fault::Break, Fault::Cut, Fault::Pause, Fault::Crash, Fault::Clog] {
-            sim.schedule_fault(fault);
+            self.schedule_fault(fault);
         }
-        if sim.core.is_some() {
-            sim.schedule(0, Event::CoreLooks);
-            let faults = [Fault::Split, Fault::Depose, Fault::Change, Fault::Outage, Fault::Flip, Fault::Lose];
+        if self.core.is_some() {
+            self.schedule(0, Event::CoreLooks);
+            let faults =
+                [Fault::Split, Fault::Depose, Fault::Change, Fault::Outage, Fault::Flip, Fault::Lose, Fault::Drain];
             for fault in faults {
-                sim.schedule_fault(fault);
+                self.schedule_fault(fault);
             }
-            if sim.plan.faults.losses.is_some() {
-                sim.schedule(0, Event::OperatorLooks);
+            if self.plan.faults.losses.is_some() {
+                self.schedule(0, Event::OperatorLooks);
             }
         }
-        let chaos_ns = sim.plan.chaos_ns;
-        sim.schedule(chaos_ns, Event::Heal);
-        sim
+        self.schedule(self.plan.chaos_ns, Event::Heal);
     }
 
     fn run(&mut self) {

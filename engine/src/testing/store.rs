@@ -8,7 +8,7 @@ use std::rc::Rc;
 use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::storage::{StopSign, Storage, StorageOp, StorageResult};
 
-use crate::control::core::{Entry, Era, EraStore, Image};
+use crate::control::core::{Entry, Era, EraStore, Image, Pledge};
 
 /// See the module. Clones are the same store.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,7 @@ pub struct MemoryStore(Rc<RefCell<Content>>);
 #[derive(Debug, Default)]
 struct Content {
     era: Option<Era>,
+    pledge: Option<Pledge>,
     promise: Option<Ballot>,
     accepted_round: Option<Ballot>,
     /// From `compacted` on.
@@ -35,6 +36,17 @@ impl MemoryStore {
     #[must_use]
     pub fn era(&self) -> Option<Era> {
         self.0.borrow().era.clone()
+    }
+
+    /// Returns to which restoration it has pledged itself, if it has.
+    #[must_use]
+    pub fn pledge(&self) -> Option<Pledge> {
+        self.0.borrow().pledge
+    }
+
+    /// Pledges itself, unless it has before.
+    pub fn give_pledge(&self, pledge: Pledge) {
+        self.0.borrow_mut().pledge.get_or_insert(pledge);
     }
 
     /// Its core node has failed.

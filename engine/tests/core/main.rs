@@ -1,13 +1,14 @@
 //! The consistent core as a whole: core nodes that agree over a network that loses connections, and go on from their stores.
 
 mod replaced;
+mod restored;
 mod stage;
 
 use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::messages::Message;
 use omnipaxos::messages::ballot_leader_election::{BLEMessage, HeartbeatMsg, HeartbeatRequest};
 use omnipaxos::messages::sequence_paxos::{Compaction, PaxosMessage, PaxosMsg, Prepare};
-use quorate_engine::control::core::{CoreInput, CoreOutput, Entry};
+use quorate_engine::control::core::{CoreInput, CoreOutput, Entry, EraId};
 use quorate_engine::control::journal::{Event, Reason};
 use quorate_engine::control::state::{Command, Hope, State};
 use quorate_engine::ids::{GroupId, NodeId};
@@ -275,7 +276,7 @@ fn what_strangers_say_is_dropped() {
         ] {
             let now = Instant(stage.now);
             let core = stage.place(A).core.as_mut().expect("a core node");
-            core.handle(now, CoreInput::Message { from, era: 1, message: Box::new(message.clone()) });
+            core.handle(now, CoreInput::Message { from, era: FIRST_ERA, message: Box::new(message.clone()) });
             core.handle(now, CoreInput::Connected(NodeId(9)));
             assert_eq!(core.drain_outputs().count(), 0, "{message:?}");
         }
@@ -293,7 +294,7 @@ fn an_answer_to_nobody_is_not_sent() {
     let message = Message::SequencePaxos(PaxosMessage { from: 2, to: 1, msg: PaxosMsg::Decide(decide) });
     let now = Instant(stage.now);
     let core = stage.place(A).core.as_mut().expect("a core node");
-    core.handle(now, CoreInput::Message { from: B, era: 1, message: Box::new(message) });
+    core.handle(now, CoreInput::Message { from: B, era: FIRST_ERA, message: Box::new(message) });
     let sends = core.drain_outputs().filter(|output| matches!(output, CoreOutput::Send { .. }));
     assert_eq!(sends.count(), 0);
 }
@@ -360,3 +361,4 @@ fn fail_somewhere(stage: &mut Stage, nodes: &[NodeId]) {
 }
 
 const SEEDS: u64 = 300;
+const FIRST_ERA: EraId = EraId { number: 1, restored_from: 0 };

@@ -7,7 +7,8 @@
 //!
 //! No operation on that key misses what was told before it began (`version`).
 //!
-//! A core node that is wiped starts as a process like the others, over a blank store, until an era names that one.
+//! A core node that is wiped starts as a process like the others, over a blank store, until an era names that one. One that is started
+//! to restore the core waits until it can, or ends. A process that hears that it counts for nothing ends.
 //!
 //! After every step: core nodes that have applied equally much of an era agree (`seen`), and nobody is told two things about the same
 //! version of a group (`told`), or two names for one process (`named`).
@@ -15,7 +16,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use quorate_engine::control::core::{Core, CoreInput, CoreOutput, CoreSettings, Entry, Era, EraStore as _};
+use quorate_engine::control::core::{
+    Core, CoreInput, CoreOutput, CoreSettings, Entry, Era, EraId, EraStore as _, NotRestored, Place, Pledge, Prospect,
+    Restoration, Standing, known,
+};
 use quorate_engine::control::detector::Heartbeat;
 use quorate_engine::control::keyspace::KeyspaceError;
 use quorate_engine::control::operation::{Decision, Operation, Outcome, Refusal};
@@ -46,7 +50,7 @@ pub(crate) struct Stage {
     arrivals: BTreeMap<(NodeId, NodeId), u64>,
     events: BTreeMap<(u64, u64), Event>,
     event_count: u64,
-    seen: BTreeMap<(u32, usize), State>,
+    seen: BTreeMap<(u32, u64, usize), State>,
     told: BTreeMap<(GroupId, u64), News>,
     named: BTreeMap<ReplicaId, u64>,
     rules: Rules,
@@ -66,12 +70,18 @@ pub(crate) enum Rules {
     BlankStoresVote,
     /// Messages count in every era.
     ErasAreMixed,
+    /// A restored core goes on from what is known as if nothing else had been decided.
+    NothingJumps,
 }
 
 pub(crate) struct Node {
     /// None as well while it is none of the core, as no era names its store.
     pub(crate) core: Option<Core<MemoryStore>>,
     pub(crate) store: MemoryStore,
+    /// It restores the core, or waits until it can.
+    restoration: Option<Restoration>,
+    /// Why it did not, the last time.
+    pub(crate) not_restored: Option<NotRestored>,
     /// By which its store is known.
     pub(crate) number: u64,
     /// Its stores before, which were not gone after all.
@@ -104,6 +114,7 @@ enum Carried {
     News(GroupId, News),
     Registered(ReplicaId, u64),
     Operated(ReplicaId, u64, Outcome),
+    Current(ReplicaId),
 }
 
 impl Stage {
@@ -122,6 +133,8 @@ impl Stage {
         let node = |node: &NodeId| {
             let node_state = Node {
                 core: None,
+                restoration: None,
+                not_restored: None,
                 store: MemoryStore::default(),
                 number: u64::from(node.0),
                 shelf: Vec::new(),
@@ -170,6 +183,15 @@ impl Stage {
 
     /// A node starts, a core node with what its store holds.
     pub(crate) fn boot(&mut self, node: NodeId) {
+        self.boot_as(node, false);
+    }
+
+    /// A core node that has its store starts, and is to restore the core.
+    pub(crate) fn boot_to_restore(&mut self, node: NodeId) {
+        self.boot_as(node, true);
+    }
+
+    fn boot_as(&mut self, node: NodeId, is_restoring: bool) {
         self.event_count += 1;
         let nonce = self.event_count;
         let place = self.place(node);
@@ -178,8 +200,15 @@ impl Stage {
         place.news.clear();
         self.schedule(0, Event::Beat(node, nonce));
         self.schedule(0, Event::Ask(node, nonce));
-        if self.nodes[&node].store.era().is_some() {
-            self.take_part(node);
+        if let Some(era) = self.nodes[&node].store.era() {
+            if is_restoring {
+                let own = (node, self.nodes[&node].number);
+                let restoration = Restoration::new(own, era, &self.core_nodes);
+                let place = self.place(node);
+                (place.restoration, place.not_restored) = (Some(restoration), None);
+            } else {
+                self.take_part(node);
+            }
         }
         for other in self.others(node) {
             if self.nodes[&other].nonce != 0 {
@@ -228,7 +257,7 @@ impl Stage {
     pub(crate) fn crash(&mut self, node: NodeId) {
         let place = self.place(node);
         place.store.crash();
-        (place.core, place.nonce, place.run) = (None, 0, None);
+        (place.core, place.restoration, place.nonce, place.run) = (None, None, 0, None);
         self.others(node).into_iter().for_each(|other| self.cut(node, other));
     }
 
@@ -236,6 +265,9 @@ impl Stage {
     pub(crate) fn cut(&mut self, one: NodeId, other: NodeId) {
         let link = self.links.entry(ends(one, other)).or_default();
         *link = (link.0 + 1, false);
+        for (node, peer) in [(one, other), (other, one)] {
+            self.place(node).restoration.iter_mut().for_each(|restoration| restoration.forget(peer));
+        }
     }
 
     /// Two nodes are connected anew, if both are up.
@@ -246,6 +278,7 @@ impl Stage {
         let link = self.links.entry(ends(one, other)).or_default();
         *link = (link.0 + 1, true);
         for (node, peer) in [(one, other), (other, one)] {
+            self.place(node).restoration.iter_mut().for_each(|restoration| restoration.forget(peer));
             if self.core_nodes.contains(&peer) {
                 self.tell(node, CoreInput::Connected(peer));
                 self.show_standing(node, peer);
@@ -256,10 +289,47 @@ impl Stage {
     /// A core node, or one that may become one, shows another one in which era its store is.
     fn show_standing(&mut self, node: NodeId, to: NodeId) {
         if self.core_nodes.contains(&node) {
-            let era = self.nodes[&node].core.as_ref().map_or(0, |core| core.era().number);
-            let store = self.nodes[&node].number;
-            self.carry(node, to, Carried::Input(CoreInput::Standing { from: node, store, era }));
+            let standing = self.nodes[&node].standing();
+            self.carry(node, to, Carried::Input(CoreInput::Standing { from: node, standing }));
         }
+    }
+
+    /// A node that is to restore the core does, if it can, or ends.
+    fn advance_restoration(&mut self, node: NodeId) {
+        let Some(restoration) = &self.nodes[&node].restoration else { return };
+        match restoration.prospect() {
+            Prospect::Waiting(_) => {}
+            Prospect::None(why) => {
+                self.crash(node);
+                self.place(node).not_restored = Some(why);
+            }
+            Prospect::Ready(stores) => {
+                let known = known(&self.nodes[&node].store).expect("there was a cluster");
+                let mut era = restoration.era(stores, &known, self.now / MS);
+                if self.rules == Rules::NothingJumps {
+                    era.start = Some(known.carried_over());
+                }
+                self.place(node).restoration = None;
+                self.go_over(node, &era);
+            }
+        }
+    }
+
+    /// A store begins an era; from then on its node takes part in the core.
+    fn go_over(&mut self, node: NodeId, era: &Era) {
+        self.place(node).store.begin_era(era);
+        self.take_part(node);
+        // Whoever is shown one says in return which one it has.
+        for other in self.others(node) {
+            self.show_standing(node, other);
+            self.show_standing(other, node);
+        }
+    }
+
+    /// A blank store hears that the core is to be restored from another one.
+    fn pledge(&mut self, node: NodeId, pledge: Pledge) {
+        self.nodes[&node].store.give_pledge(pledge);
+        self.others(node).into_iter().for_each(|other| self.show_standing(node, other));
     }
 
     pub(crate) fn isolate(&mut self, node: NodeId) {
@@ -287,17 +357,21 @@ impl Stage {
     pub(crate) fn tell(&mut self, node: NodeId, mut input: CoreInput) {
         let now = Instant(self.now);
         let rules = self.rules;
-        match (&self.nodes[&node].core, &mut input) {
-            (Some(core), CoreInput::Message { era, .. }) if rules == Rules::ErasAreMixed => *era = core.era().number,
-            (None, CoreInput::Era { era, .. }) if era.names(node, self.nodes[&node].number) => {
-                let era = era.clone();
-                self.place(node).store.begin_era(&era);
-                self.take_part(node);
-                // Whoever is shown one says in return which one it has.
-                for other in self.others(node) {
-                    self.show_standing(node, other);
-                    self.show_standing(other, node);
+        let place = self.place(node);
+        match (&place.core, &mut place.restoration, &mut input) {
+            (Some(core), _, CoreInput::Message { era, .. }) if rules == Rules::ErasAreMixed => *era = core.era().id(),
+            (None, Some(restoration), CoreInput::Standing { from, standing }) => {
+                restoration.hear(*from, *standing);
+                self.advance_restoration(node);
+            }
+            (None, None, CoreInput::Standing { standing, .. }) => {
+                if let Some(pledge) = standing.place.wants_pledge(standing.number) {
+                    self.pledge(node, pledge);
                 }
+            }
+            (None, None, CoreInput::Era { era, .. }) if era.admits(node, place.number, place.store.pledge()) => {
+                let era = era.clone();
+                self.go_over(node, &era);
             }
             _ => (),
         }
@@ -382,6 +456,10 @@ impl Stage {
                         }
                     }
                     Carried::Operated(run, number, outcome) => self.hear_outcome(node, run, number, &outcome),
+                    Carried::Current(latest) if self.nodes[&node].run.is_some_and(|run| run < latest) => {
+                        self.crash(node)
+                    }
+                    Carried::Current(_) => {}
                 }
             }
         }
@@ -395,7 +473,8 @@ impl Stage {
         place.turns += 1;
         let Some(from) = place.run.filter(|_| !place.is_mute) else { return };
         let silent = place.core.as_ref().map(|core| core.silent(now)).unwrap_or_default();
-        let heartbeat = Heartbeat { from, turns: vec![place.turns], without_quorum: Vec::new(), silent };
+        let (turns, without_quorum) = (vec![place.turns], Vec::new());
+        let heartbeat = Heartbeat { from, turns, without_quorum, silent, clock_ns: now.0 };
         self.say(node, &CoreInput::Heartbeat(heartbeat));
     }
 
@@ -485,10 +564,15 @@ impl Stage {
     /// Who is connected anew is told what there is to know; here, everybody is now and then.
     fn retell(&mut self, node: NodeId) {
         let Some(state) = self.nodes[&node].core.as_ref().and_then(Core::state) else { return };
-        let news: Vec<News> = state.groups().map(|record| record.news()).collect();
+        let groups = state.groups().map(|record| record.active().group);
+        let news: Vec<News> = groups.filter_map(|group| state.news(group)).collect();
+        let is_gone = |latest: &ReplicaId| self.nodes[&latest.node].run.is_some_and(|run| run < *latest);
+        let latest = self.nodes.keys().filter_map(|other| state.latest(*other));
+        let latest: Vec<ReplicaId> = latest.filter(is_gone).collect();
         for news in news {
             self.publish(node, news.active.group, &news);
         }
+        latest.into_iter().for_each(|latest| self.carry(node, latest.node, Carried::Current(latest)));
     }
 
     fn publish(&mut self, node: NodeId, group: GroupId, news: &News) {
@@ -522,7 +606,8 @@ impl Stage {
         let Some(core) = self.nodes.get_mut(&node).and_then(|node| node.core.as_mut()) else { return };
         let outputs: Vec<CoreOutput> = core.drain_outputs().collect();
         if let Some(state) = core.state() {
-            let place = (core.era().number, core.applied());
+            let EraId { number, restored_from } = core.era().id();
+            let place = (number, restored_from, core.applied());
             let before = self.seen.entry(place).or_insert_with(|| state.clone());
             assert_eq!(before, state, "node {node} disagrees at {} ms", self.now / MS);
         }
@@ -543,7 +628,9 @@ impl Stage {
                 CoreOutput::Operated { to, number, outcome } => {
                     self.carry(node, to.node, Carried::Operated(to, number, outcome));
                 }
-                CoreOutput::Buried { latest } => panic!("nobody was declared dead, and {latest:?} is"),
+                CoreOutput::Roster => {}
+                CoreOutput::Unwelcome { node, why } => panic!("nobody was taken out, and {node} is told: {why}"),
+                CoreOutput::Buried { latest } => self.carry(node, latest.node, Carried::Current(latest)),
             }
         }
     }
@@ -631,6 +718,19 @@ impl Stage {
             self.told.values().map(|news| (news.active.group, news.active.epoch.0)).collect();
         let leaders = self.told.values().map(|news| (news.active.group, news.active.epoch.0, news.active.leader));
         assert_eq!(leaders.collect::<BTreeSet<_>>().len(), epochs.len(), "an epoch with two leaders");
+    }
+}
+
+impl Node {
+    /// What it shows of its store to core nodes.
+    fn standing(&self) -> Standing {
+        let place = match (&self.core, &self.restoration, self.store.pledge()) {
+            (Some(core), ..) => Place::In(core.era().id()),
+            (None, Some(restoration), _) => return restoration.standing(),
+            (None, None, Some(pledge)) => Place::Pledged(pledge.to),
+            (None, None, None) => Place::Joining,
+        };
+        Standing { number: self.number, place }
     }
 }
 

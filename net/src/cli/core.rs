@@ -1,5 +1,7 @@
 //! `quorate core`: what an operator has the consistent core do.
 
+mod status;
+
 use clap::{Args, Subcommand};
 
 use super::door::Door;
@@ -30,6 +32,13 @@ enum Verb {
     /// that its new store takes the place of the lost one. From then on the lost one counts for nothing: should it be found again,
     /// a node started with it ends by itself.
     Replace(Replace),
+    /// Take a node that holds nothing out of the cluster, for good
+    ///
+    /// Drain it first. If its process still runs, it ends. The number of the node is not given again: a machine that is to take its
+    /// place gets another node.id. A node of the consistent core cannot be taken out.
+    Remove(Remove),
+    /// Print what a node knows of the consistent core and of the nodes of the cluster
+    Status(Status),
     /// Print a value that the consistent core keeps on disk, and its version
     Get(Get),
     /// Have the consistent core keep a value on disk; prints its version
@@ -53,6 +62,24 @@ struct Replace {
     /// The node
     #[arg(value_name = "NODE")]
     node: u16,
+    #[command(flatten)]
+    door: Door,
+}
+
+#[derive(Debug, Args)]
+struct Remove {
+    /// The node
+    #[arg(value_name = "NODE")]
+    node: u16,
+    #[command(flatten)]
+    door: Door,
+}
+
+#[derive(Debug, Args)]
+struct Status {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     door: Door,
 }
@@ -94,6 +121,11 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             ask(door, &[b"CORE", b"REPLACE", node.to_string().as_bytes()])?;
             format!("node {node} votes again, with its new store")
         }
+        Verb::Remove(Remove { node, door }) => {
+            ask(door, &[b"CORE", b"REMOVE", node.to_string().as_bytes()])?;
+            format!("node {node} does not belong to the cluster any more")
+        }
+        Verb::Status(Status { json, door }) => status::page(&ask(door, &[b"CORE", b"STATUS", b"JSON"])?, *json),
         Verb::Get(Get { key, door }) => match ask(door, &[b"CORE.GET", key.as_bytes()])? {
             Reply::Nil => {
                 return Err(Failure::new(Exit::Failed, anyhow::anyhow!("the consistent core has no key {key:?}")));
@@ -116,12 +148,18 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn ask(door: &Door, question: &[&[u8]]) -> Result<Reply, Failure> {
+/// Asks a node to have the core do something.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn ask(door: &Door, question: &[&[u8]]) -> Result<Reply, Failure> {
     let asked = door.open_for(TIMEOUT).and_then(|mut asker| asker.ask(question));
     asked.map_err(|error| {
         let exit = match &error {
             AskError::Refused { text, .. } if text.starts_with("CONFLICT") => Exit::Conflict,
-            AskError::Refused { text, .. } if text.starts_with("UNAVAILABLE") || text.starts_with("UNKNOWN") => {
+            AskError::Refused { text, .. }
+                if ["UNAVAILABLE", "UNKNOWN", "NOQUORUM"].iter().any(|code| text.starts_with(code)) =>
+            {
                 Exit::NoQuorum
             }
             _ => return failure(error),
@@ -145,7 +183,7 @@ fn losses(reply: &Reply) -> String {
 }
 
 /// Returns the value behind a name in a map, which is an array of both in turn.
-fn field(reply: &Reply, name: &str) -> Reply {
+pub(super) fn field(reply: &Reply, name: &str) -> Reply {
     let Reply::Array(items) = reply else { return Reply::Nil };
     let found = items.chunks_exact(2).find(|pair| text_of(&pair[0]) == name);
     found.map_or(Reply::Nil, |pair| pair[1].clone())

@@ -37,7 +37,7 @@ pub struct LocalArguments {
     /// What moves data
     #[arg(long, value_enum, value_name = "WORD", default_value = "auto")]
     io: IoName,
-    /// The RESP port of the first node, or any: the others follow 20 apart, native doors 100 and peer doors 200 above
+    /// The RESP port of the first node, or any: the others follow 20 apart, native doors 100, peer doors 200, admin doors 300 above
     /// [default: 7400 if it is free, else any]
     #[arg(long, value_name = "PORT")]
     port_base: Option<PortBase>,
@@ -146,12 +146,13 @@ pub fn own_name() -> String {
 pub fn node_lines(cluster: &LocalCluster) -> String {
     let line = |node: &LocalNode| {
         format!(
-            "  node {}  pid {:<7}  resp {}  native {}  peer {}\n",
+            "  node {}  pid {:<7}  resp {}  native {}  peer {}  admin {}\n",
             node.id(),
             node.pid(),
             node.resp_address(),
             node.native_address(),
-            node.peer_address()
+            node.peer_address(),
+            node.admin_address()
         )
     };
     cluster.nodes().iter().map(line).collect()

@@ -65,10 +65,24 @@ impl Happenings {
                 self.lost.remove(&run);
                 Some(Line::Whole(format!("node {} is heard again, with its memory (run {run})", node_of(&run))))
             }
+            "clock_off" => {
+                let (node, percent) = (node_of(event["run"].as_str()?), event["ppm"].as_f64()? / 1e4);
+                Some(Line::Trouble(format!(
+                    "the clock of node {node} goes {percent:+.1} % beside the others: it leads nothing"
+                )))
+            }
+            "clock_right" => {
+                Some(Line::Whole(format!("the clock of node {} goes right again", node_of(event["run"].as_str()?))))
+            }
             "node_up" => {
                 let run = text("run");
                 Some(Line::Whole(format!("node {} has started, with an empty memory (run {run})", node_of(&run))))
             }
+            "node_joined" => Some(Line::Whole(format!("node {} has joined the cluster", number("node")))),
+            "drain_began" => Some(Line::Trouble(format!("an operator has node {} give up all groups", number("node")))),
+            "drained" => Some(Line::Whole(format!("node {} holds nothing: it can be stopped", number("node")))),
+            "drain_ended" => Some(Line::Whole(format!("node {} holds groups again like any other", number("node")))),
+            "node_removed" => Some(Line::Trouble(format!("node {} was taken out of the cluster", number("node")))),
             "takeover_began" => {
                 let lost = self.lost.entry(text("from")).or_insert_with(|| Lost::at(at_ms));
                 lost.begun.insert(group, number("epoch"));

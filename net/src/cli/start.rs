@@ -17,6 +17,11 @@ pub struct Arguments {
     /// Creates the cluster: say it once on each node of the consistent core, at its first start, and never again
     #[arg(long)]
     create: bool,
+    /// Restores the consistent core from what this node knows, when most of its nodes have lost their disks for good. All others
+    /// must run, those that lost theirs with an empty node.data_dir. What was decided behind what this node knows is lost, and
+    /// every group waits for `quorate core accept-loss`. Say it on one node, for one start
+    #[arg(long, conflicts_with = "create")]
+    restore: bool,
     #[command(flatten)]
     flags: StartFlags,
 }
@@ -35,7 +40,11 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     // Before any thread is started, so that all of them inherit it: the signals come to `wait` alone.
     let signals = stop_signals();
     signals.thread_block().map_err(|error| Failure::new(Exit::Failed, error))?;
-    let birth = if arguments.create { Birth::Create } else { Birth::Join };
+    let birth = match (arguments.create, arguments.restore) {
+        (true, _) => Birth::Create,
+        (false, true) => Birth::Restore,
+        (false, false) => Birth::Join,
+    };
     let node = Node::start(settings.clone(), birth).map_err(|error| Failure::new(Exit::Failed, error))?;
     announce(&node, &settings);
     let signal = signals.wait().map_err(|error| Failure::new(Exit::Failed, error))?;
@@ -73,7 +82,7 @@ fn announce(node: &Node, settings: &Settings) {
         %io,
         "started"
     );
-    tracing::info!(resp = %listen.resp, native = %listen.native, peer = %listen.peer, "listening");
+    tracing::info!(resp = %listen.resp, native = %listen.native, peer = %listen.peer, admin = %listen.admin, "listening");
     if !settings.peers().is_empty() {
         tracing::info!(
             "waiting for the consistent core: a majority of nodes {core:?}; a new cluster serves once all its nodes were there; \

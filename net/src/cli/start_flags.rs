@@ -148,6 +148,7 @@ fn value_name(kind: Kind) -> &'static str {
         Kind::Flag => "BOOL",
         Kind::Choice { .. } => "WORD",
         Kind::Address => "IP:PORT",
+        Kind::Ip => "IP",
         Kind::Endpoint => "HOST:PORT",
         Kind::Path { .. } => "PATH",
         Kind::Cpus { .. } => "COUNT|LIST",

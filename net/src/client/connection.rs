@@ -1,6 +1,6 @@
 //! One connection to a node: opened without waiting, greeted, then frames both ways.
 //!
-//! Nothing here knows of commands; it moves bytes. Output collects in one buffer and leaves in one write for each flush.
+//! Nothing here knows of commands; it moves bytes, and stops sending to a node that says that it goes down. Output collects in one buffer and leaves in one write for each flush.
 //!
 //! # Bounds
 //! Output is at most [`OUTPUT_BYTES_MAX`] and one frame. A call to [`Connection::receive`] reads at most
@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::door::Door;
 use super::{ClientOptions, Cluster, ConnectError};
-use crate::wire::{Body, Frame, FrameReader, Hello, Stage, Welcome};
+use crate::wire::{Body, Frame, FrameReader, Hello, RefusalCode, RejectCode, Stage, Welcome};
 
 /// Bytes queued above which no further request is encoded.
 pub(super) const OUTPUT_BYTES_MAX: usize = 256 << 10;
@@ -40,7 +40,7 @@ pub(super) struct Connection {
     sent: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Phase {
     /// The system has not opened it yet.
     Opening,
@@ -48,6 +48,11 @@ enum Phase {
     Greeting,
     /// It stands.
     Up,
+    /// The node goes down: it answers what it was sent, and is sent nothing more, as that might get lost.
+    Leaving {
+        /// What the node said, for people.
+        text: String,
+    },
 }
 
 impl Connection {
@@ -88,7 +93,7 @@ impl Connection {
 
     /// Moves an attempt on; does nothing once the connection stands.
     pub(super) fn advance(&mut self, now: Instant) -> Result<(), ConnectError> {
-        if self.phase == Phase::Up {
+        if matches!(self.phase, Phase::Up | Phase::Leaving { .. }) {
             return Ok(());
         }
         if now >= self.deadline {
@@ -109,6 +114,12 @@ impl Connection {
             Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Returns why the connection is to end as soon as what was sent is answered, if it is.
+    pub(super) fn farewell(&self) -> Option<ConnectError> {
+        let Phase::Leaving { text } = &self.phase else { return None };
+        Some(ConnectError::Rejected { address: self.name.clone(), code: RejectCode::Stopping, text: text.clone() })
     }
 
     /// Whether requests can be written: the connection stands, and less is queued than may be.
@@ -179,6 +190,12 @@ impl Connection {
                     Body::Reject(reject) => {
                         let (address, text) = (self.name.clone(), reject.text.to_owned());
                         return Err(ConnectError::Rejected { address, code: reject.code, text });
+                    }
+                    Body::Refusal(refusal) => {
+                        if refusal.code == RefusalCode::Stopping {
+                            self.phase = Phase::Leaving { text: refusal.text.to_owned() };
+                        }
+                        on_frame(frame);
                     }
                     _ => on_frame(frame),
                 }

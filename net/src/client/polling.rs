@@ -239,6 +239,9 @@ impl Client {
             self.cluster = Some(cluster);
             self.doors.record_success();
         }
+        if let Some(error) = connection.farewell().filter(|_| !self.window.awaits_answer()) {
+            return Err(error);
+        }
         Ok(())
     }
 }

@@ -121,6 +121,11 @@ impl Window {
         !self.queue.is_empty()
     }
 
+    /// Whether something was sent that is not answered.
+    pub(super) fn awaits_answer(&self) -> bool {
+        self.places.iter().any(|place| place.phase == Phase::Sent)
+    }
+
     /// Queues a command. Its sizes are checked.
     pub(super) fn submit(&mut self, submission: &Submission<'_>, timeout: Duration) -> Result<Ticket, SubmitError> {
         let task = Task::Command {

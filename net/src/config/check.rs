@@ -245,10 +245,16 @@ fn check_doors(config: &Config, errors: &mut Vec<ConfigError>) {
     }
     let has_password = config.entries.contains_key(&KeyId::Requirepass);
     let is_insecure = matches!(config.value(KeyId::Insecure), Some((Value::Flag(true), _)) | None);
-    if !has_password && !is_insecure {
-        for own in doors.iter().filter(|own| !own.address.ip().is_loopback()) {
-            let conflict = Conflict::Unprotected { door: own.door, address: own.address.to_string() };
-            push(errors, own.origin.clone(), conflict);
+    if is_insecure {
+        return;
+    }
+    for own in doors.iter().filter(|own| !own.address.ip().is_loopback()) {
+        let address = own.address.to_string();
+        match own.door {
+            // It knows no passwords.
+            Door::Admin => push(errors, own.origin.clone(), Conflict::AdminUnprotected { address }),
+            door if !has_password => push(errors, own.origin.clone(), Conflict::Unprotected { door, address }),
+            _ => {}
         }
     }
 }

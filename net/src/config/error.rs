@@ -305,6 +305,15 @@ pub enum Conflict {
         /// Its address.
         address: String,
     },
+    /// HTTP is open to the network, where nobody is asked for a password.
+    #[error(
+        "`listen.admin` = {address} can be reached from other machines, and whoever reaches it needs no password; listen \
+         on 127.0.0.1, or say --insecure if the network is trusted"
+    )]
+    AdminUnprotected {
+        /// Its address.
+        address: String,
+    },
     /// A value that no group could ever log.
     #[error(
         "an entry with the longest key and value takes {}, but a group may hold {} of uncommitted entries (1/{LOG_SHARE} \

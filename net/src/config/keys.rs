@@ -37,6 +37,7 @@ pub enum KeyId {
     ListenPeer,
     ListenAdmin,
     ListenUnix,
+    ListenAdvertise,
     Requirepass,
     Insecure,
     DebugCommands,
@@ -75,8 +76,6 @@ pub struct Key {
     pub default: Fallback,
     /// What it does, and why its default and range are what they are.
     pub help: &'static str,
-    /// What has to be built before the key has an effect; `None` when it has one today.
-    pub waits_for: Option<&'static str>,
 }
 
 /// What holds when a key is not given.
@@ -137,6 +136,8 @@ pub enum Kind {
     },
     /// `IP:PORT` to listen on.
     Address,
+    /// An IP address that can be connected to.
+    Ip,
     /// `HOST:PORT` to connect to.
     Endpoint,
     /// A path of the file system, at most this many bytes.
@@ -240,11 +241,7 @@ const PATH_BYTES_MAX: usize = 4095;
 const CORE_DEFAULT: &str = "if no node is marked: the 5, 3 or 1 with the smallest numbers";
 
 const fn key(id: KeyId, place: (&'static str, &'static str), kind: Kind, default: Fallback, help: &'static str) -> Key {
-    Key { id, section: place.0, name: place.1, kind, default, help, waits_for: None }
-}
-
-const fn later(key: Key, waits_for: Option<&'static str>) -> Key {
-    Key { waits_for, ..key }
+    Key { id, section: place.0, name: place.1, kind, default, help }
 }
 
 /// Every key, in the order of [`KeyId`].
@@ -364,15 +361,12 @@ pub const KEYS: &[Key] = &[
         Fallback::Text("127.0.0.1:7600"),
         "the door for the other nodes",
     ),
-    later(
-        key(
-            KeyId::ListenAdmin,
-            ("listen", "admin"),
-            Kind::Address,
-            Fallback::Text("127.0.0.1:7700"),
-            "the door for HTTP: metrics, health, console",
-        ),
-        Some("the HTTP server"),
+    key(
+        KeyId::ListenAdmin,
+        ("listen", "admin"),
+        Kind::Address,
+        Fallback::Text("127.0.0.1:7700"),
+        "the door for HTTP: /metrics, /healthz, /readyz",
     ),
     key(
         KeyId::ListenUnix,
@@ -380,6 +374,14 @@ pub const KEYS: &[Key] = &[
         Kind::Path { bytes_max: UNIX_DIR_BYTES_MAX },
         Fallback::Absent("no Unix sockets"),
         "a directory for the Unix sockets resp.sock, native.sock and peer.sock, and NAME-CPU.sock for each CPU",
+    ),
+    key(
+        KeyId::ListenAdvertise,
+        ("listen", "advertise"),
+        Kind::Ip,
+        Fallback::Absent("a node with a door on all addresses is reached by those that list it under [[peers]]"),
+        "under which address others reach doors that listen on all addresses: the consistent core tells it to nodes that do not list \
+         this one under [[peers]]",
     ),
     key(
         KeyId::Requirepass,

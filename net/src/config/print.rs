@@ -61,8 +61,7 @@ pub fn reference() -> String {
             Fallback::Derived(words) | Fallback::Absent(words) => words.to_owned(),
             Fallback::Required(_) => "none, it must be given".to_owned(),
         };
-        let later = key.waits_for.map_or_else(String::new, |what| format!(" (no effect until {what} is built)"));
-        writeln!(out, "{name}\n    {}{later}\n    takes    {}\n    default  {default}", key.help, key.kind.expected())
+        writeln!(out, "{name}\n    {}\n    takes    {}\n    default  {default}", key.help, key.kind.expected())
             .expect("writing to a string does not fail");
     }
     out
@@ -185,6 +184,7 @@ fn key_schema(key: &Key) -> Json {
         }),
         Kind::Flag => json!({"type": "boolean"}),
         Kind::Choice { words, .. } => json!({"enum": words}),
+        Kind::Ip => json!({"type": "string"}),
         Kind::Address | Kind::Endpoint => json!({"type": "string", "pattern": ":[0-9]{1,5}$"}),
         Kind::Cpus { count_max } => json!({"anyOf": [
             {"type": "integer", "minimum": 1, "maximum": count_max},

@@ -4,15 +4,16 @@
 //! module is given the part it needs.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use quorate_engine::control::roster::Doors;
 use quorate_engine::ids::{CpuId, NodeId};
 
 use super::check::{core_nodes, door_key, port_beside, write_quorum};
 use super::error::Origin;
-use super::keys::{KEYS, Key, KeyId, PEERS};
+use super::keys::{Key, KeyId};
 use super::types::{CpuPlan, Door, Durability, Endpoint, Io, Poll, Secret};
 use super::value::Value;
 use super::{Config, PeerEntries};
@@ -78,6 +79,8 @@ pub struct ListenSettings {
     pub admin: SocketAddr,
     /// The directory of the Unix sockets, if there are any.
     pub unix: Option<PathBuf>,
+    /// Under which address others reach doors that listen on all addresses.
+    pub advertise: Option<IpAddr>,
 }
 
 /// Who may connect, and what they may do.
@@ -161,13 +164,6 @@ pub enum Note {
         /// N.
         replicas: u8,
     },
-    /// A key was given that has no effect yet.
-    NoEffectYet {
-        /// The key.
-        key: &'static Key,
-        /// What has to be built first.
-        waits_for: &'static str,
-    },
     /// The peer door is open to the network; a password guards the doors of clients only.
     PeerDoorOpen {
         /// Its address.
@@ -196,7 +192,7 @@ impl Settings {
             core: core_nodes(config).into_iter().map(|id| NodeId(narrow(id))).collect(),
             notes: Vec::new(),
         };
-        settings.notes = notes(config, &settings);
+        settings.notes = notes(&settings);
         settings
     }
 
@@ -270,6 +266,16 @@ impl Settings {
 }
 
 impl ListenSettings {
+    /// Returns where others reach this node, as far as it knows itself.
+    #[must_use]
+    pub fn advertised(&self) -> Option<Doors> {
+        let seen = |door: SocketAddr| {
+            let ip = Some(door.ip()).filter(|ip| !ip.is_unspecified()).or(self.advertise)?;
+            Some(SocketAddr::new(ip, door.port()))
+        };
+        Some(Doors { resp: seen(self.resp)?, native: seen(self.native)?, peer: seen(self.peer)? })
+    }
+
     /// Returns the address of a door that all CPUs share.
     #[must_use]
     pub fn base(&self, door: Door) -> SocketAddr {
@@ -337,9 +343,6 @@ impl fmt::Display for Note {
                 "replicas {replicas}: with a majority as write quorum they outlive as many lost nodes as {}",
                 replicas - 1
             ),
-            Self::NoEffectYet { key, waits_for } => {
-                write!(f, "{} has no effect until {waits_for} is built", key.full_name())
-            }
             Self::PeerDoorOpen { address } => write!(
                 f,
                 "listen.peer {address} can be reached from other machines; the password guards clients' doors only, so \
@@ -418,6 +421,10 @@ fn listen(config: &Config) -> ListenSettings {
         peer: address(Door::Peer),
         admin: address(Door::Admin),
         unix: path(config.value(KeyId::ListenUnix)),
+        advertise: match config.value(KeyId::ListenAdvertise) {
+            Some((Value::Ip(ip), _)) => Some(ip),
+            _ => None,
+        },
     }
 }
 
@@ -465,7 +472,7 @@ fn peer_settings(peer: &PeerEntries, own: &ListenSettings) -> PeerSettings {
     }
 }
 
-fn notes(config: &Config, settings: &Settings) -> Vec<Note> {
+fn notes(settings: &Settings) -> Vec<Note> {
     let ClusterSettings { replicas, write_quorum, .. } = *settings.cluster();
     let majority = replicas / 2 + 1;
     let mut notes = Vec::new();
@@ -475,17 +482,6 @@ fn notes(config: &Config, settings: &Settings) -> Vec<Note> {
         notes.push(Note::StrictQuorum { write_quorum, replicas });
     } else if replicas.is_multiple_of(2) {
         notes.push(Note::EvenReplicas { replicas });
-    }
-    for key in KEYS {
-        let Some(waits_for) = key.waits_for else { continue };
-        let is_said = if key.section == PEERS {
-            config.peers.iter().any(|peer| peer.entries.contains_key(&key.id))
-        } else {
-            config.origin(key.id) != Origin::Default
-        };
-        if is_said {
-            notes.push(Note::NoEffectYet { key, waits_for });
-        }
     }
     let address = settings.listen().peer;
     if !address.ip().is_loopback() {

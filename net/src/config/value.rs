@@ -50,6 +50,8 @@ pub enum Value {
     Word(&'static str),
     /// [`Kind::Address`].
     Address(SocketAddr),
+    /// [`Kind::Ip`].
+    Ip(IpAddr),
     /// [`Kind::Endpoint`].
     Endpoint(Endpoint),
     /// [`Kind::Path`].
@@ -129,6 +131,11 @@ impl Value {
             Kind::Flag => Ok(Self::Flag(read_flag(kind, raw)?)),
             Kind::Choice { words, later } => Ok(Self::Word(read_word(text(kind, raw)?, words, later)?)),
             Kind::Address => Ok(Self::Address(read_address(kind, text(kind, raw)?)?)),
+            Kind::Ip => {
+                let text = text(kind, raw)?;
+                let ip = text.parse().ok().filter(|ip: &IpAddr| !ip.is_unspecified() && !ip.is_multicast());
+                ip.map(Self::Ip).ok_or_else(|| malformed(kind, text))
+            }
             Kind::Endpoint => {
                 let text = text(kind, raw)?;
                 Endpoint::parse(text).map(Self::Endpoint).ok_or_else(|| malformed(kind, text))
@@ -149,6 +156,7 @@ impl Value {
             Self::Size(bytes) => quoted(&format_size(*bytes)),
             Self::Span(span) => quoted(&format_span(*span)),
             Self::Address(address) => quoted(&address.to_string()),
+            Self::Ip(ip) => quoted(&ip.to_string()),
             Self::Endpoint(endpoint) => quoted(&endpoint.to_string()),
             Self::Count(count) => count.to_string(),
             Self::Flag(flag) => flag.to_string(),
@@ -167,6 +175,7 @@ impl Value {
             Self::Count(number) | Self::Size(number) => (*number).into(),
             Self::Span(span) => u64::try_from(span.as_nanos()).unwrap_or(u64::MAX).into(),
             Self::Address(address) => address.to_string().into(),
+            Self::Ip(ip) => ip.to_string().into(),
             Self::Endpoint(endpoint) => endpoint.to_string().into(),
             Self::Flag(flag) => (*flag).into(),
             Self::Cpus(CpuPlan::Count(count)) => (*count).into(),
@@ -192,6 +201,7 @@ impl Kind {
             Self::Flag => "true or false".to_owned(),
             Self::Choice { words, .. } => listed(words),
             Self::Address => format!("IP:PORT like \"127.0.0.1:7400\", ports 1 to {}", u16::MAX),
+            Self::Ip => String::from("an IP address like \"10.0.0.4\" that others can connect to"),
             Self::Endpoint => format!("HOST:PORT like \"127.0.0.1:7620\" or \"node2:7600\", ports 1 to {}", u16::MAX),
             Self::Path { bytes_max } => format!("a path of 1 to {bytes_max} bytes, in quotes"),
             Self::Cpus { count_max } => {

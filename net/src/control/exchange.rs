@@ -21,9 +21,12 @@ use quorate_engine::control::journal::{EVENTS_MAX, Event, Journal, Recorded};
 use quorate_engine::control::operation::{Operation, Outcome};
 use quorate_engine::control::record::{Ask, News};
 use quorate_engine::control::state::REPORTS_MAX;
-use quorate_engine::ids::{CpuId, GroupId, ReplicaId};
+use quorate_engine::ids::{CpuId, GroupId, NodeId, ReplicaId};
+use tokio::sync::oneshot;
 
-use crate::cpu::{Bell, Key};
+use super::tally::{NodeRun, Tally};
+use crate::cpu::{Bell, Census, Key};
+use crate::node::members::Members;
 use crate::transport::Waker;
 
 /// See the module.
@@ -35,12 +38,14 @@ pub(crate) struct Exchange {
     wanted: Mutex<VecDeque<Wanted>>,
     /// What has happened in the cluster, as far as it is known here.
     journal: Mutex<Journal>,
+    /// What that comes to.
+    tally: Mutex<Tally>,
     /// What has happened at this node and the core has not been told yet.
     reports: Mutex<Vec<Event>>,
     /// Wakes the control thread, once it runs.
     pub(crate) waker: OnceLock<Waker>,
     /// What this node has to do with the core, for those who ask.
-    core_part: Mutex<CorePart>,
+    core: Mutex<CoreView>,
     /// Set when the control thread is to end.
     is_over: AtomicBool,
 }
@@ -55,8 +60,57 @@ pub(crate) enum CorePart {
     Meeting,
     /// It has lost what it had promised, and waits to be taken back.
     Joining,
+    /// Most others have lost what they had promised: it waits until it can restore the core.
+    Restoring,
     /// It votes, in this era.
     Voting(u32),
+}
+
+impl CorePart {
+    /// Returns the word for it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Meeting => "meeting",
+            Self::Joining => "joining",
+            Self::Restoring => "restoring",
+            Self::Voting(_) => "voting",
+        }
+    }
+}
+
+/// What a node sees of the consistent core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CoreView {
+    pub(crate) part: CorePart,
+    /// Which of its nodes leads it, as far as this one knows.
+    pub(crate) leader: Option<NodeId>,
+    /// What it takes part in, if it votes.
+    pub(crate) log: Option<CoreLog>,
+    /// What it has said as a node of the core.
+    pub(crate) said: Said,
+}
+
+/// How far a node of the consistent core is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CoreLog {
+    /// The last round of the consensus that it has promised to take part in.
+    pub(crate) round: u32,
+    /// How many entries of the log of this era it has applied.
+    pub(crate) applied: u64,
+}
+
+/// How many messages this process has said as a node of the consistent core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// To other nodes of the core, about what is in the log.
+    pub(crate) log: u64,
+    /// To other nodes of the core, about who leads it: by the clock.
+    pub(crate) election: u64,
+    /// To nodes, about what was decided.
+    pub(crate) news: u64,
+    /// To nodes, about what has happened: many events at once, by the clock.
+    pub(crate) events: u64,
 }
 
 /// What belongs to one CPU.
@@ -74,12 +128,16 @@ struct Desk {
 pub(crate) struct Mail {
     /// Which run of the node this is.
     pub(crate) run: Option<ReplicaId>,
+    /// Who belongs to the cluster, if that has changed.
+    pub(crate) members: Option<Arc<Members>>,
     /// What was said last of groups.
     pub(crate) groups: BTreeMap<GroupId, GroupNews>,
     /// How operations of this CPU have ended.
     pub(crate) outcomes: Vec<(Key, Outcome)>,
     /// Whether there are new events.
     pub(crate) has_events: bool,
+    /// Who wants to know how its groups are.
+    pub(crate) census: Option<oneshot::Sender<Census>>,
 }
 
 /// What is wanted of the core.
@@ -118,9 +176,10 @@ impl Exchange {
             asks: Mutex::default(),
             wanted: Mutex::default(),
             journal: Mutex::default(),
+            tally: Mutex::default(),
             reports: Mutex::default(),
             waker: OnceLock::new(),
-            core_part: Mutex::default(),
+            core: Mutex::default(),
             is_over: AtomicBool::new(false),
         }
     }
@@ -130,6 +189,11 @@ impl Exchange {
     /// Tells all CPUs which run of the node this is.
     pub(crate) fn post_run(&self, run: ReplicaId) {
         self.post(|mail| mail.run = Some(run));
+    }
+
+    /// Tells all CPUs who belongs to the cluster.
+    pub(crate) fn post_members(&self, members: &Arc<Members>) {
+        self.post(|mail| mail.members = Some(Arc::clone(members)));
     }
 
     /// Tells all CPUs what the core says about a group. The caller sees to it that news only get newer.
@@ -168,9 +232,13 @@ impl Exchange {
     pub(crate) fn record<'a>(&self, events: impl Iterator<Item = &'a Recorded>) -> u64 {
         let mut journal = self.journal.lock();
         let before = journal.next();
+        let mut tally = self.tally.lock();
         for recorded in events {
-            journal.copy(recorded);
+            if journal.copy(recorded) {
+                tally.add(recorded);
+            }
         }
+        drop(tally);
         let next = journal.next();
         drop(journal);
         if next > before {
@@ -199,9 +267,14 @@ impl Exchange {
         self.cpus.iter().flat_map(|desk| desk.unled.lock().clone()).collect()
     }
 
-    /// Says what this node has to do with the core.
-    pub(crate) fn set_core_part(&self, part: CorePart) {
-        *self.core_part.lock() = part;
+    /// Says what this node sees of the core.
+    pub(crate) fn set_core(&self, core: CoreView) {
+        *self.core.lock() = core;
+    }
+
+    /// Says which runs there are, and whether they are up, on a node that knows what the core has decided.
+    pub(crate) fn set_nodes(&self, runs: impl Iterator<Item = (ReplicaId, bool)>) {
+        self.tally.lock().set_nodes(runs);
     }
 
     /// Whether the control thread is to end.
@@ -211,9 +284,30 @@ impl Exchange {
 
     // ---- others ----
 
-    /// Returns what this node has to do with the core.
-    pub(crate) fn core_part(&self) -> CorePart {
-        *self.core_part.lock()
+    /// Returns what this node sees of the core.
+    pub(crate) fn core(&self) -> CoreView {
+        *self.core.lock()
+    }
+
+    /// Returns the nodes whose state is known here, as the core has said last.
+    pub(crate) fn nodes(&self) -> BTreeMap<NodeId, NodeRun> {
+        self.tally.lock().nodes().clone()
+    }
+
+    /// Returns how many takeovers were heard of here, by why.
+    pub(crate) fn takeovers(&self) -> [(&'static str, u64); 3] {
+        self.tally.lock().takeovers()
+    }
+
+    /// Asks a CPU how its groups are. Whoever asked before, and has no answer yet, gets none.
+    pub(crate) fn ask_census(&self, cpu: CpuId) -> oneshot::Receiver<Census> {
+        let (asked, answer) = oneshot::channel();
+        let desk = self.desk(cpu);
+        desk.mail.lock().census = Some(asked);
+        // Release: as where news are posted.
+        desk.has_mail.store(true, Ordering::Release);
+        self.wake_cpus();
+        answer
     }
 
     /// Has the control thread end.

@@ -29,7 +29,7 @@ pub type Founders = BTreeMap<NodeId, u64>;
 
 /// What a node of the core knows of the others before it takes part.
 #[derive(Debug)]
-pub(super) struct Meeting {
+pub(crate) struct Meeting {
     own: (NodeId, u64),
     nodes: Vec<NodeId>,
     heard: Founders,

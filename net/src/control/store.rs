@@ -11,12 +11,13 @@
 //! it has promised could break what others were told.
 //!
 //! # Format
-//! All values are JSON; 2 is the version of this format.
+//! All values are JSON; 3 is the version of this format.
 //!
 //! | table | key | value |
 //! |---|---|---|
 //! | `about` | `format`, `cluster`, `node`, `number` | version of the format; whose file this is; 64 bits drawn when it was created |
 //! | `about` | `founding` | whether it may take part in the founding of a core |
+//! | `about` | `pledge` | from which store alone the core may be restored with it, if it has heard that; until it is in an era: [`Pledge`] |
 //! | `about` | `era` | the era of the core in which it takes part, once there is one: [`Era`] |
 //! | `registers` | `promise`, `accepted`, `decided`, `compacted`, `image`, `stop` | those of OmniPaxos, absent if not set |
 //! | `log` | index, from 0 | an entry, from the index `compacted` on |
@@ -34,7 +35,7 @@ use std::sync::Arc;
 
 use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::storage::{StopSign, Storage, StorageOp, StorageResult};
-use quorate_engine::control::core::{Entry, Era, EraStore, Image};
+use quorate_engine::control::core::{Entry, Era, EraStore, Image, Pledge};
 use quorate_engine::ids::NodeId;
 use redb::{
     Database, Durability, ReadableDatabase as _, ReadableTableMetadata as _, StorageError, Table, TableDefinition,
@@ -258,10 +259,25 @@ impl Store {
 
     /// Says what it may be used for.
     pub fn set_usage(&mut self, usage: Use) {
+        self.set_about("founding", &(usage == Use::Found));
+    }
+
+    /// Returns to which restoration of the core it has pledged itself, if it has.
+    #[must_use]
+    pub fn pledge(&self) -> Option<Pledge> {
+        self.must(self.value(ABOUT, "pledge"))
+    }
+
+    /// Pledges itself. On disk when this returns.
+    pub fn set_pledge(&mut self, pledge: Pledge) {
+        self.set_about("pledge", &pledge);
+    }
+
+    fn set_about(&self, key: &'static str, value: &impl Serialize) {
         let write = || -> Result<(), redb::Error> {
             let mut transaction = self.database.begin_write()?;
             transaction.set_two_phase_commit(true);
-            transaction.open_table(ABOUT)?.insert("founding", &*encode(&(usage == Use::Found)))?;
+            transaction.open_table(ABOUT)?.insert(key, &*encode(value))?;
             Ok(transaction.commit()?)
         };
         self.must(write());
@@ -270,6 +286,7 @@ impl Store {
     /// Whether all values can be read, and go together.
     fn check(&self) -> Result<(), Damage> {
         self.about::<bool>("founding")?;
+        self.value::<Pledge>(ABOUT, "pledge")?;
         let era = self.value::<Era>(ABOUT, "era")?;
         self.register::<Ballot>(PROMISE)?;
         self.register::<Ballot>(ACCEPTED)?;
@@ -381,7 +398,9 @@ impl EraStore for Store {
                 registers.retain(|_, _| false)?;
                 log.retain(|_, _| false)?;
                 ops.into_iter().try_for_each(|op| perform(op, &mut registers, &mut log))?;
-                transaction.open_table(ABOUT)?.insert("era", &*encode(era))?;
+                let mut about = transaction.open_table(ABOUT)?;
+                about.insert("era", &*encode(era))?;
+                about.remove("pledge")?;
             }
             Ok(transaction.commit()?)
         };
@@ -584,7 +603,7 @@ const COMPACTED: &str = "compacted";
 const IMAGE: &str = "image";
 const STOP: &str = "stop";
 /// The version of what is written.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// What is kept in memory of the file: the log is short, and read when the process starts.
 const CACHE_BYTES: usize = 1 << 20;
 

@@ -4,13 +4,16 @@
 //! answers come back on it. Between two nodes of the core there are two, one from each side. All of it may be lost with
 //! a connection: registrations, asks and heartbeats are repeated, and whoever connects is told all there is to know.
 
+use std::collections::BTreeMap;
+
 use omnipaxos::messages::Message;
-use quorate_engine::control::core::{Entry, Era};
+use quorate_engine::control::core::{Entry, Era, EraId, Standing};
 use quorate_engine::control::detector::Heartbeat;
 use quorate_engine::control::journal::Recorded;
 use quorate_engine::control::operation::{Operation, Outcome};
 use quorate_engine::control::record::{Ask, News};
-use quorate_engine::ids::{GroupId, ReplicaId};
+use quorate_engine::control::roster::{Doors, Unwelcome};
+use quorate_engine::ids::{GroupId, NodeId, ReplicaId};
 use serde::{Deserialize, Serialize};
 
 use crate::wire::Control;
@@ -55,21 +58,10 @@ pub(super) enum ToCore {
     /// From one node of the core to another.
     Consensus {
         /// In which era it was sent.
-        era: u32,
+        era: EraId,
         /// What it says.
         message: Box<Message<Entry>>,
     },
-}
-
-/// What there is to say of the store of a node of the core.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Standing {
-    /// Its number.
-    pub(super) number: u64,
-    /// In which era of the core it is; 0 if in none.
-    pub(super) era: u32,
-    /// Whether it may take part in the founding of a core.
-    pub(super) is_founding: bool,
 }
 
 /// From a node of the core to any node.
@@ -103,6 +95,17 @@ pub(super) enum FromCore {
         number: u64,
         /// How it ended.
         outcome: Outcome,
+    },
+    /// The node that greeted is not to be registered, or not to stay.
+    Unwelcome(Unwelcome),
+    /// Who belongs to the cluster.
+    Roster {
+        /// Grows with each change.
+        version: u64,
+        /// Where nodes are reached that have said so.
+        doors: BTreeMap<NodeId, Doors>,
+        /// Nodes that were taken out.
+        removed: Vec<NodeId>,
     },
     /// What is known about a group.
     News {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use quorate_engine::ids::{CpuId, GroupId, NodeId};
 
 use crate::node::facts::Facts;
+use crate::node::members::Members;
 use crate::resp::Encoder;
 
 use super::front::Front;
@@ -16,6 +17,7 @@ use super::native::join;
 /// See the module.
 pub(super) struct Map {
     facts: Arc<Facts>,
+    members: Arc<Members>,
     /// CPUs of each other node that is connected.
     cpu_counts: Vec<(NodeId, u16)>,
     up: Vec<NodeId>,
@@ -37,6 +39,7 @@ impl Map {
         let up = front.peers.states().filter(|(_, _, is_up)| *is_up).map(|(node, _, _)| node);
         Self {
             facts: Arc::clone(&front.facts),
+            members: Arc::clone(&front.members),
             cpu_counts: front.peers.cpu_counts().collect(),
             up: up.chain([front.facts.node]).collect(),
             own: front.id,
@@ -46,7 +49,7 @@ impl Map {
 
     /// Returns the address of a node's base door for RESP.
     pub(super) fn resp_address(&self, node: NodeId) -> String {
-        self.facts.addresses.get(&node).map_or(String::new(), |at| join(&at.host, at.resp_port))
+        self.members.addresses(node).map_or(String::new(), |at| join(&at.host, at.resp_port))
     }
 
     pub(super) fn own_id(&self) -> String {
@@ -65,12 +68,12 @@ impl Map {
     }
 
     fn port(&self, place: &Place) -> u16 {
-        let base = self.facts.addresses.get(&place.node).map_or(0, |at| at.resp_port);
+        let base = self.members.addresses(place.node).map_or(0, |at| at.resp_port);
         place.cpu.map_or(base, |cpu| base.saturating_add(1).saturating_add(cpu.0))
     }
 
     fn host(&self, node: NodeId) -> &str {
-        self.facts.addresses.get(&node).map_or("", |at| &at.host)
+        self.members.addresses(node).map_or("", |at| &at.host)
     }
 
     /// Returns the places of a group, its leader first.
@@ -100,13 +103,13 @@ impl Map {
 
     pub(super) fn nodes_text(&self) -> String {
         let mut text = String::new();
-        for node in self.facts.placement.nodes() {
-            let cpus: Vec<Option<CpuId>> = match self.cpu_count(*node) {
+        for (node, _) in self.members.nodes() {
+            let cpus: Vec<Option<CpuId>> = match self.cpu_count(node) {
                 Some(count) => (0..count).map(|cpu| Some(CpuId(cpu))).collect(),
                 None => vec![None],
             };
             for cpu in cpus {
-                self.push_line(&mut text, &Place { node: *node, cpu });
+                self.push_line(&mut text, &Place { node, cpu });
             }
         }
         text
@@ -118,7 +121,7 @@ impl Map {
         let flags = if is_own { "myself,master" } else { "master" };
         let link = if self.up.contains(&place.node) { "connected" } else { "disconnected" };
         let port = self.port(place);
-        let bus = self.facts.addresses.get(&place.node).map_or(0, |at| at.peer_port);
+        let bus = self.members.addresses(place.node).map_or(0, |at| at.peer_port);
         let host = self.host(place.node);
         // Writing to a string cannot fail.
         let _ = write!(text, "{} {host}:{port}@{bus} {flags} - 0 0 1 {link}", id(place));
@@ -147,7 +150,7 @@ impl Map {
              cluster_stats_messages_received:0\r\n",
             if is_ok { "ok" } else { "fail" },
             16384 - covered,
-            self.facts.placement.nodes().len(),
+            self.members.nodes().len(),
             leaders.len(),
         )
     }

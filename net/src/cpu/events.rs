@@ -177,9 +177,9 @@ fn page(args: Args<'_>) -> Result<Page, String> {
     Ok(page)
 }
 
-const SYNTAX: &str = "ERR syntax error";
+pub(super) const SYNTAX: &str = "ERR syntax error";
 
-fn number(text: &[u8]) -> Result<u64, String> {
+pub(super) fn number(text: &[u8]) -> Result<u64, String> {
     let number = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
     number.ok_or("ERR value is not an integer or out of range".to_owned())
 }
@@ -215,7 +215,7 @@ fn named(value: Value) -> Value {
     }
 }
 
-fn write_value(value: &Value, out: &mut Encoder<'_, Vec<u8>>) {
+pub(super) fn write_value(value: &Value, out: &mut Encoder<'_, Vec<u8>>) {
     match value {
         Value::Null => out.null(),
         Value::Bool(is_so) => out.count(u64::from(*is_so)),

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::node::Shared;
 use crate::node::facts::Facts;
 use crate::node::greeting::DoorKind;
+use crate::node::members::Members;
 use crate::transport::{Close, CloseReason, ConnId, ListenerId, Outbox, PeerAddr, TransportSettings};
 use crate::wire::{self, About, FrameReader, Level, Publish, RefusalCode, RequestHead, Stage};
 
@@ -100,6 +101,8 @@ pub(super) struct Front {
     pub(super) shared: Arc<Shared>,
     /// Which run of its node this is, once the core has registered it.
     pub(super) run: Option<ReplicaId>,
+    /// Who belongs to the cluster, as far as the core has said.
+    pub(super) members: Arc<Members>,
     pub(super) directory: Directory,
     pub(super) parked: Parked,
     /// Connections that are pushed events, and whether there are more for one of them.
@@ -155,9 +158,11 @@ impl Front {
     ) -> Self {
         // Requests elsewhere, and those here: the engine has a limit of its own on those that wait.
         let limit = facts.settings.limits().waiters_len_max.saturating_mul(2);
+        let members = Arc::new(Members::configured(&facts));
         Self {
             id,
-            peers: Peers::new(&facts),
+            peers: Peers::new(&facts, &members),
+            members,
             directory: Directory::new(facts.placement.slots().group_count()),
             parked: Parked::default(),
             watchers: Vec::new(),
@@ -208,7 +213,9 @@ impl Front {
 
     /// Opens a connection to a CPU of another node.
     pub(super) fn dial(&mut self, node: NodeId, cpu: CpuId, now: Instant) {
-        let Some(address) = self.facts.peer_door(node, Some(cpu)) else { return };
+        let Some(address) = self.members.peer_door(&self.facts, node, cpu) else {
+            return self.peers.on_not_dialled(node, now);
+        };
         match self.outbox.connect(address) {
             Ok(conn) => {
                 let reader = FrameReader::new(Stage::Answering, self.facts.body_limits());
@@ -348,8 +355,8 @@ impl Front {
                  see `quorate status`"
             ),
             Route::Unformed => format!(
-                "UNAVAILABLE group {group} has not been formed: that takes all nodes the cluster begins with; see `quorate \
-                 status`"
+                "UNAVAILABLE group {group} has not been formed: that takes all nodes the cluster begins with, and, where the \
+                 consistent core was restored, `quorate core accept-loss {group}`; see `quorate status`"
             ),
             Route::Led(leader) if leader == own => {
                 format!(

@@ -143,14 +143,8 @@ fn io(text: &mut String, front: &Front, _: &Engine) {
 fn core(text: &mut String, front: &Front, _: &Engine) {
     let nodes: Vec<String> = front.facts.settings.core_nodes().iter().map(ToString::to_string).collect();
     line(text, format_args!("core_nodes:{}", nodes.join(",")));
-    let part = front.shared.exchange.core_part();
-    let word = match part {
-        CorePart::None => "none",
-        CorePart::Meeting => "meeting",
-        CorePart::Joining => "joining",
-        CorePart::Voting(_) => "voting",
-    };
-    line(text, format_args!("core_part:{word}"));
+    let part = front.shared.exchange.core().part;
+    line(text, format_args!("core_part:{}", part.word()));
     if let CorePart::Voting(era) = part {
         line(text, format_args!("core_era:{era}"));
     }

@@ -37,6 +37,8 @@ pub(crate) enum RecordKind {
     Frame,
     /// A request frame whose command is to be read from what this node has applied.
     Peek,
+    /// A request frame that asks for entries of a group's log, as this node holds them.
+    Log,
     /// A request frame that asks for the state of the groups.
     Status,
     /// What stands here travels beside the ring.
@@ -44,7 +46,7 @@ pub(crate) enum RecordKind {
 }
 
 impl RecordKind {
-    const ALL: [Self; 4] = [Self::Frame, Self::Peek, Self::Status, Self::Large];
+    const ALL: [Self; 5] = [Self::Frame, Self::Peek, Self::Log, Self::Status, Self::Large];
 }
 
 /// How a sleeping CPU is woken.

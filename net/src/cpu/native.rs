@@ -85,8 +85,8 @@ impl Front {
         let facts = std::sync::Arc::clone(&self.facts);
         let mut addresses = Vec::new();
         if role == Role::Client {
-            for (node, at) in &facts.addresses {
-                push_address(&mut addresses, *node, &join(&at.host, at.native_port));
+            for (node, at) in self.members.nodes() {
+                push_address(&mut addresses, node, &join(&at.host, at.native_port));
             }
         }
         let welcome = greeting::welcome(&facts, self.run, self.id, crate::wire::AddressList::new(&addresses));
@@ -101,7 +101,7 @@ impl Front {
 
     /// Returns why whoever says `hello` is not let in.
     fn objection(&self, hello: &Hello<'_>, door: DoorKind) -> Option<Objection> {
-        greeting::objection(&self.facts, hello, door).or_else(|| {
+        greeting::objection(&self.facts, &self.members, hello, door).or_else(|| {
             let text = format!("node {} has not been registered with the consistent core yet", self.facts.node);
             let is_early = hello.role == Role::Peer && self.run.is_none();
             is_early.then_some((RejectCode::NotRegistered, [0; 2], text))

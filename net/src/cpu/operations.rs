@@ -3,7 +3,7 @@
 //! A CPU checks the words, leaves the operation for the control thread, and writes the reply when the outcome comes back. One that
 //! does not come in time is unknown, if it would have changed something: it may still be carried out.
 
-use quorate_engine::control::operation::{Loss, Operation, Outcome, Scope};
+use quorate_engine::control::operation::{Left, Loss, Operation, Outcome, Scope};
 use quorate_engine::control::{keyspace, keyspace::KeyspaceError};
 use quorate_engine::ids::{GroupId, LogIndex, NodeId};
 use quorate_engine::machine::answer::AnswerSink;
@@ -60,9 +60,17 @@ impl Front {
                 sink.bulk(b"version");
                 sink.int(i64::try_from(stored.version).unwrap_or(i64::MAX));
             }
-            // The control thread reports for itself.
-            Outcome::Reported => sink.ok(),
-            Outcome::StoreReplaced { .. } => sink.ok(),
+            Outcome::Draining(Left { led, held }) => {
+                sink.map(2);
+                sink.bulk(b"led");
+                sink.int(i64::try_from(*led).unwrap_or(i64::MAX));
+                sink.bulk(b"held");
+                sink.int(i64::try_from(*held).unwrap_or(i64::MAX));
+            }
+            // The control thread reports and announces for itself.
+            Outcome::Reported | Outcome::Announced | Outcome::StoreReplaced { .. } | Outcome::Removed { .. } => {
+                sink.ok();
+            }
             Outcome::Refused(refusal) => sink.error(&refusal.to_string()),
         }
         self.complete(key, &Ending::Done { about: About::NOTHING, loss_gen: 0, index: LogIndex(0), answer: &answer });
@@ -94,10 +102,16 @@ fn operation(id: CommandId, args: Args<'_>, group_count: u32) -> Result<Operatio
         let group = group.ok_or(format!("ERR expected ALL, or a group, which are numbered 0 to {last}"))?;
         return Ok(Operation::AcceptLoss(Scope::Group(GroupId(group))));
     }
-    if id == CommandId::CoreReplace {
+    if let CommandId::CoreReplace | CommandId::CoreDrain | CommandId::CoreRemove = id {
         let node = text(2).and_then(|text| text.parse().ok());
-        let node = node.ok_or("ERR expected the number of a node of the consistent core")?;
-        return Ok(Operation::ReplaceStore { node: NodeId(node) });
+        let node = NodeId(node.ok_or("ERR expected the number of a node; `quorate status` lists them")?);
+        return match (id, args.len()) {
+            (CommandId::CoreReplace, _) => Ok(Operation::ReplaceStore { node }),
+            (CommandId::CoreRemove, _) => Ok(Operation::Remove { node }),
+            (_, 3) => Ok(Operation::Drain { node, is_wanted: true }),
+            (_, 4) if args[3].eq_ignore_ascii_case(b"off") => Ok(Operation::Drain { node, is_wanted: false }),
+            _ => Err(String::from("ERR syntax error: CORE DRAIN node [OFF]")),
+        };
     }
     let key = text(1).ok_or("ERR keys of the consistent core are UTF-8")?.to_owned();
     if id == CommandId::CoreGet {

@@ -16,6 +16,7 @@ use quorate_engine::ids::{CpuId, GroupId, Incarnation, NodeId, ReplicaId};
 use quorate_engine::time::Instant;
 
 use crate::node::facts::Facts;
+use crate::node::members::Members;
 use crate::transport::ConnId;
 
 const RETRY_FIRST: Duration = Duration::from_millis(20);
@@ -82,21 +83,28 @@ pub(crate) enum Change {
 }
 
 impl Peers {
-    pub(crate) fn new(facts: &Facts) -> Self {
-        let me = facts.node;
-        let others = facts.placement.nodes().iter().copied().filter(|node| *node != me);
-        let nodes = others.map(|node| PeerNode {
-            node,
-            is_dialled: me < node,
-            known: None,
-            links: Vec::new(),
-            dialling: Vec::new(),
-            is_up: false,
-            greeted_at: Instant(0),
-            retry_at: Instant(0),
-            retry_after: RETRY_FIRST,
-        });
-        Self { nodes: nodes.collect() }
+    pub(crate) fn new(facts: &Facts, members: &Members) -> Self {
+        let mut peers = Self { nodes: Vec::new() };
+        peers.follow(facts, members);
+        peers
+    }
+
+    /// Has the nodes be those that belong to the cluster. Returns the runs that are lost with those that do not any more, and their
+    /// connections.
+    pub(crate) fn follow(&mut self, facts: &Facts, members: &Members) -> (Vec<ReplicaId>, Vec<ConnId>) {
+        let mut lost = Vec::new();
+        let mut over = Vec::new();
+        for mut gone in self.nodes.extract_if(.., |peer| !members.contains(peer.node)) {
+            lost.extend(gone.mark_down());
+            over.extend(gone.links.iter().map(|link| link.conn).chain(gone.dialling.iter().map(|(_, conn)| *conn)));
+        }
+        for (node, _) in members.nodes().filter(|(node, _)| *node != facts.node) {
+            if self.find(node).is_none() {
+                self.nodes.push(PeerNode::new(node, facts.node < node));
+            }
+        }
+        self.nodes.sort_unstable_by_key(|peer| peer.node);
+        (lost, over)
     }
 
     /// Returns the doors to dial now, as (node, CPU).
@@ -225,6 +233,20 @@ impl Peers {
 }
 
 impl PeerNode {
+    fn new(node: NodeId, is_dialled: bool) -> Self {
+        Self {
+            node,
+            is_dialled,
+            known: None,
+            links: Vec::new(),
+            dialling: Vec::new(),
+            is_up: false,
+            greeted_at: Instant(0),
+            retry_at: Instant(0),
+            retry_after: RETRY_FIRST,
+        }
+    }
+
     /// Returns the doors that are needed and neither connected nor being dialled.
     fn missing(&self, facts: &Facts, own: CpuId) -> Vec<CpuId> {
         let is_under_way = |cpu: CpuId| {
@@ -257,6 +279,10 @@ impl PeerNode {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use quorate_engine::control::roster::Doors;
+
     use super::*;
     use crate::config::Config;
     use crate::transport::{Address, Outbox, TransportSettings};
@@ -274,7 +300,7 @@ mod tests {
         let config = Config::from_text("node.toml", &format!("[node]\nid = 1\ndata_dir = '/nonexistent'\n{peers}"));
         let settings = config.build().expect("a correct file");
         let facts = Facts::new(settings, Instant(0), Default::default()).expect("they fit together");
-        let peers = Peers::new(&facts);
+        let peers = Peers::new(&facts, &Members::configured(&facts));
         let mut outbox = Outbox::new(&TransportSettings::default());
         let address = Address::Tcp("127.0.0.1:1".parse().expect("an address"));
         (facts, peers, move || outbox.connect(address.clone()).expect("there is room"))
@@ -295,6 +321,21 @@ mod tests {
         assert_eq!(peers.conn_to(replica(10), GROUP), None);
         assert_eq!(peers.conn_to(replica(11), GROUP), Some(second));
         assert_eq!(peers.conn_for(NodeId(2), GROUP), Some(second));
+    }
+
+    #[test]
+    fn a_node_that_was_taken_out_is_lost_and_one_that_has_joined_is_dialled() {
+        let (facts, mut peers, mut conn) = node_1();
+        let (stands, dialled) = (conn(), conn());
+        peers.on_greeted(&facts, CPU, greeted(10, stands, Instant(0)));
+        peers.on_dialling(NodeId(3), CPU, dialled);
+        let doors = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let joined = Doors { resp: doors(1), native: doors(2), peer: doors(3) };
+        let members = Members::told(&facts, &[(NodeId(4), joined)].into(), &[NodeId(2), NodeId(3)]);
+        assert_eq!(peers.follow(&facts, &members), (vec![replica(10)], vec![stands, dialled]));
+        assert_eq!(peers.to_dial(&facts, CPU, Instant(0)), [(NodeId(4), CPU)]);
+        assert_eq!(peers.on_closed(NodeId(2), stands, Instant(0)), Change::None);
+        assert_eq!(peers.follow(&facts, &members), (vec![], vec![]));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::ending::Ending;
+use super::meta::Meta;
 use super::requests::Effect;
 use super::server::Finish;
 
@@ -50,6 +51,8 @@ pub(super) struct Waiting {
     /// For scans: which names are wanted. Empty for all.
     pub(super) pattern: Box<[u8]>,
     pub(super) parts: Parts,
+    /// Where in a log it stands, if the client wants to know.
+    pub(super) meta: Meta,
 }
 
 /// How many answers a reply is made of.
@@ -282,6 +285,7 @@ mod tests {
             is_wanted: true,
             pattern: Box::default(),
             parts: Parts::One,
+            meta: Meta::Unwanted,
         }
     }
 

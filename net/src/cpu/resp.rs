@@ -10,6 +10,7 @@
 //! and answers of kilobytes are, while a connection or all together hold back much; see `front`.
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 use quorate_engine::Level;
 use quorate_engine::ids::{GroupId, LogIndex};
@@ -23,6 +24,7 @@ use crate::transport::{Close, ConnId, PeerAddr};
 
 use super::ending::Ending;
 use super::front::{Conn, Front};
+use super::meta::Meta;
 use super::pubsub::Kind;
 use super::replies::{Parts as ReplyParts, Replies, Waiting};
 use super::requests::{Effect, Origin};
@@ -41,6 +43,8 @@ pub(super) struct Resp {
     session: Option<Box<Session>>,
     /// What it speaks.
     pub(super) protocol: Protocol,
+    /// Whether its replies tell where they stand in the log.
+    pub(super) has_meta: bool,
     pub(super) replies: Replies,
     /// Whether it takes no more bytes for now.
     pub(super) is_congested: bool,
@@ -71,6 +75,9 @@ impl Front {
             let _ = self.outbox.send(conn, b"-ERR max number of clients reached\r\n");
             return self.outbox.close(conn, Close::AfterFlush);
         }
+        let accepted = &self.shared.counters(self.id).connections;
+        // Only this thread writes it, and whoever sets it back.
+        accepted.fetch_add(1, Ordering::Relaxed);
         let limits = self.facts.resp_limits();
         let local = self.facts.settings.listen().resp.to_string();
         let now_us = clock::wall_clock_ns() / 1000;
@@ -82,6 +89,7 @@ impl Front {
             input: Vec::new(),
             session: Some(Box::new(session)),
             protocol: Protocol::V2,
+            has_meta: false,
             replies: Replies::new(Rc::clone(&self.held_bytes)),
             is_congested: false,
             is_stalled: false,
@@ -116,11 +124,11 @@ impl Front {
     /// Takes an answer to part of a request, and writes the reply once it is whole and its turn has come.
     pub(super) fn finish_resp(&mut self, conn: ConnId, place: u64, part: u32, ending: &Ending<'_>) {
         let Some(resp) = self.conns.resp_mut(conn) else { return };
-        if let Ending::Done { about, index, .. } = ending
-            && let Some(waiting) = resp.replies.waiting(place)
-            && waiting.effect == Effect::Write
-        {
-            resp.last_write = Some((about.group, *index));
+        if let Some(waiting) = resp.replies.waiting(place) {
+            waiting.meta.note(ending);
+            if let (Ending::Done { about, index, .. }, Effect::Write) = (ending, waiting.effect) {
+                resp.last_write = Some((about.group, *index));
+            }
         }
         if resp.replies.record(place, part, ending, self.reply_bytes_max) != Some(true) {
             return;
@@ -161,6 +169,7 @@ impl Front {
 
 /// Writes the reply of a request whose answers are all there.
 fn write_reply(waiting: &Waiting, ending: &Ending<'_>, out: &mut Encoder<'_, Vec<u8>>) {
+    waiting.meta.write(out);
     match (&waiting.parts, ending) {
         (ReplyParts::Many { error: Some(text), .. }, _) => out.error(text),
         (_, Ending::Accepted { .. }) => out.simple("ACCEPTED"),
@@ -360,6 +369,7 @@ impl Cpu {
             is_wanted: wish.is_wanted,
             pattern: parts.pattern().into(),
             parts: ReplyParts::of(count),
+            meta: Meta::begin(resp.has_meta),
         };
         let place = resp.replies.add(waiting);
         for number in 0..count {
@@ -399,6 +409,7 @@ impl Front {
     fn give_back(&mut self, conn: ConnId, session: Box<Session>) {
         if let Some(resp) = self.conns.resp_mut(conn) {
             resp.protocol = session.protocol();
+            resp.has_meta = session.record().has_meta;
             resp.session = Some(session);
         }
     }

@@ -13,6 +13,8 @@ use crate::resp::table::{CommandId, CommandSpec};
 use crate::resp::{Args, Encoder};
 use crate::transport::ConnId;
 
+use super::front::Front;
+use super::meta::Meta;
 use super::replies::{Parts, Waiting};
 use super::requests::{Effect, Origin};
 use super::resp::Step;
@@ -59,6 +61,16 @@ impl Finish {
     }
 }
 
+impl Front {
+    /// Returns the group that a client means, or the error to answer with.
+    pub(super) fn group_named(&self, text: &[u8]) -> Result<GroupId, String> {
+        let count = self.facts.placement.slots().group_count();
+        let group = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).filter(|group| *group < count);
+        let last = count - 1;
+        group.map(GroupId).ok_or_else(|| format!("ERR there is no such group: they are numbered 0 to {last}"))
+    }
+}
+
 impl Cpu {
     /// Answers a command that is not about data.
     pub(super) fn serve(&mut self, conn: ConnId, spec: &'static CommandSpec, args: Args<'_>) -> Step {
@@ -76,11 +88,16 @@ impl Cpu {
             | CommandId::ClusterNodes
             | CommandId::ClusterSlots => self.serve_cluster(conn, spec.id, args),
             CommandId::NodeStatus => self.ask_all(conn, status::View::Node, b""),
+            CommandId::LogRead => self.serve_log_read(conn, args),
             CommandId::LogStatus | CommandId::LogDigest => return self.serve_log(conn, spec.id, args),
-            CommandId::CoreAcceptloss | CommandId::CoreGet | CommandId::CoreReplace | CommandId::CoreSet => {
-                self.serve_core(conn, spec.id, args);
-            }
+            CommandId::CoreAcceptloss
+            | CommandId::CoreDrain
+            | CommandId::CoreGet
+            | CommandId::CoreRemove
+            | CommandId::CoreReplace
+            | CommandId::CoreSet => self.serve_core(conn, spec.id, args),
             CommandId::CoreEvents => self.serve_events(conn, args),
+            CommandId::CoreStatus => self.front.serve_core_status(conn, args),
             CommandId::CoreWatch => self.serve_watch(conn, args),
             CommandId::CachePeek => self.serve_peek(conn, &args[1]),
             CommandId::Wait => return self.serve_wait(conn, args),
@@ -104,17 +121,12 @@ impl Cpu {
     }
 
     fn serve_log(&mut self, conn: ConnId, id: CommandId, args: Args<'_>) -> Step {
-        let group = match args.get(2) {
-            None => None,
-            Some(text) => match std::str::from_utf8(text).ok().and_then(|text| text.parse::<u32>().ok()) {
-                Some(group) if group < self.front.facts.placement.slots().group_count() => Some(GroupId(group)),
-                Some(_) | None => {
-                    let last = self.front.facts.placement.slots().group_count() - 1;
-                    let text = format!("ERR there is no such group: they are numbered 0 to {last}");
-                    self.front.reply_now(conn, |out| out.error(&text));
-                    return Step::Handled;
-                }
-            },
+        let group = match args.get(2).map(|text| self.front.group_named(text)).transpose() {
+            Ok(group) => group,
+            Err(text) => {
+                self.front.reply_now(conn, |out| out.error(&text));
+                return Step::Handled;
+            }
         };
         let view = if id == CommandId::LogDigest { status::View::Digest } else { status::View::Log };
         let pattern = group.map_or(Vec::new(), |group| group.0.to_le_bytes().to_vec());
@@ -132,6 +144,8 @@ impl Cpu {
             is_wanted: true,
             pattern: pattern.into(),
             parts: Parts::of(others.len() + 1),
+            // It is an answer of the node.
+            meta: Meta::Unwanted,
         });
         let mut question = Vec::new();
         Command::new(Op::Count, b"").encode_into(&mut question);
@@ -170,6 +184,7 @@ impl Cpu {
             is_wanted: true,
             pattern: Box::default(),
             parts: Parts::One,
+            meta: Meta::begin(resp.has_meta),
         })
     }
 

@@ -32,7 +32,7 @@ impl Cpu {
             "incarnation": front.run.map(|run| run.incarnation.0),
             "state": "up",
             "address": Map::of(front).resp_address(facts.node),
-            "note": note(front.shared.exchange.core_part(), facts.node),
+            "note": note(front.shared.exchange.core().part, facts.node),
         });
         let others = front.peers.states().map(|(node, incarnation, is_up)| {
             json!({
@@ -68,6 +68,9 @@ fn note(part: CorePart, node: NodeId) -> Option<String> {
         CorePart::Joining => Some(format!(
             "does not vote in the consistent core, as it has lost its disk; `quorate core replace {node}` takes it back"
         )),
+        CorePart::Restoring => Some(String::from(
+            "waits for all nodes of the consistent core, to restore it; its log says which are missing",
+        )),
     }
 }
 
@@ -100,6 +103,7 @@ fn group(status: &GroupStatus, loss_gen: u64) -> Value {
         "learners": of(&[Standing::Learner]),
         "lost": of(&[Standing::Lost]),
         "catching_up": of(&[Standing::CatchingUp]),
+        "first": status.first.0,
         "last": status.last.0,
         "commit": status.commit.0,
         "applied": status.applied.0,
@@ -146,7 +150,7 @@ impl View {
         }
         let fields: &[&str] = match self {
             Self::Digest => &["group", "digest_index", "digest"],
-            Self::Node | Self::Log => &["group", "epoch", "leader", "state", "last", "commit", "applied"],
+            Self::Node | Self::Log => &["group", "epoch", "leader", "state", "first", "last", "commit", "applied"],
         };
         out.array(groups.len());
         for group in groups {

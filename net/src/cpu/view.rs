@@ -32,7 +32,7 @@ impl ServerView for View<'_> {
 
     fn role(&self) -> RoleReport {
         let peers = self.front.peers.states().filter(|(_, _, is_up)| *is_up).filter_map(|(node, _, _)| {
-            let at = self.front.facts.addresses.get(&node)?;
+            let at = self.front.members.addresses(node)?;
             Some((at.host.clone(), at.resp_port, 0))
         });
         RoleReport::Leader { offset: 0, followers: peers.collect() }

@@ -23,8 +23,6 @@ const DOOR_DISTANCE: u16 = 100;
 const _: () = assert!(NODES_MAX * NODE_DISTANCE <= DOOR_DISTANCE, "nodes must not reach the next door");
 const _: () = assert!(CPUS_MAX < NODE_DISTANCE, "CPUs must not reach the next node");
 
-/// Kept for `listen.admin`, whose default no other door may take.
-const ADMIN_PORT: u16 = 7700;
 /// Below the ports that systems give to clients, so that no connection happens to have one of ours.
 const RANDOM_BASES: RangeInclusive<u16> = 10_000..=31_000;
 
@@ -57,6 +55,7 @@ pub(super) struct NodePorts {
     pub(super) resp: u16,
     pub(super) native: u16,
     pub(super) peer: u16,
+    pub(super) admin: u16,
 }
 
 /// A port that somebody has.
@@ -75,15 +74,18 @@ pub(super) struct PortPlan {
 }
 
 impl NodePorts {
-    fn doors(self) -> [(&'static str, u16); 3] {
-        [("listen.resp", self.resp), ("listen.native", self.native), ("listen.peer", self.peer)]
+    /// Returns the ports of all doors of a node with `cpus` CPUs, with the keys that set them.
+    fn doors(self, cpus: u16) -> impl Iterator<Item = (&'static str, u16)> {
+        let of_cpus = [("listen.resp", self.resp), ("listen.native", self.native), ("listen.peer", self.peer)];
+        let of_cpus =
+            of_cpus.into_iter().flat_map(move |(key, base)| (base..=base + cpus).map(move |port| (key, port)));
+        of_cpus.chain([("listen.admin", self.admin)])
     }
 
     /// Returns the port that is taken according to the log of a node that ended because of it.
     pub(super) fn taken_in(self, log: &str, node: u16, cpus: u16) -> Option<Taken> {
         let line = log.lines().find(|line| line.contains("is taken by another process"))?;
-        let mut ports = self.doors().into_iter().flat_map(|(key, base)| (base..=base + cpus).map(move |p| (key, p)));
-        let (key, port) = ports.find(|(_, port)| line.contains(&local(*port)))?;
+        let (key, port) = self.doors(cpus).find(|(_, port)| line.contains(&local(*port)))?;
         Some(Taken { port, key, node })
     }
 }
@@ -104,23 +106,18 @@ impl PortPlan {
 
     fn at(base: u16, nodes: u16, cpus: u16) -> Result<Self, LocalError> {
         for node in 0..nodes {
-            for (door, key) in ["listen.resp", "listen.native", "listen.peer"].into_iter().enumerate() {
-                let door = u32::try_from(door).expect("one of three") * u32::from(DOOR_DISTANCE);
+            for (door, key) in ["listen.resp", "listen.native", "listen.peer", "listen.admin"].into_iter().enumerate() {
+                let door = u32::try_from(door).expect("one of four") * u32::from(DOOR_DISTANCE);
                 let port = u32::from(base) + door + u32::from(node * NODE_DISTANCE);
-                let last = port + u32::from(cpus);
-                let problem = if base == 0 || last > u32::from(u16::MAX) {
-                    "and ports go from 1 to 65535"
-                } else if (port..=last).contains(&u32::from(ADMIN_PORT)) {
-                    "and 7700 is kept for listen.admin"
-                } else {
-                    continue;
-                };
-                return Err(LocalError::PortRange { base, node: node + 1, port, key, problem });
+                if base == 0 || port + u32::from(cpus) > u32::from(u16::MAX) {
+                    return Err(LocalError::PortRange { base, node: node + 1, port, key });
+                }
             }
         }
         let ports = |node: u16| {
             let resp = base + node * NODE_DISTANCE;
-            (node + 1, NodePorts { resp, native: resp + DOOR_DISTANCE, peer: resp + 2 * DOOR_DISTANCE })
+            let door = |number: u16| resp + number * DOOR_DISTANCE;
+            (node + 1, NodePorts { resp, native: door(1), peer: door(2), admin: door(3) })
         };
         Ok(Self { nodes: (0..nodes).map(ports).collect(), cpus })
     }
@@ -133,11 +130,9 @@ impl PortPlan {
     /// Returns the first port that somebody listens on.
     pub(super) fn find_taken(&self) -> Option<Taken> {
         for (node, ports) in &self.nodes {
-            for (key, base) in ports.doors() {
-                let taken = (base..=base + self.cpus).find(|port| TcpListener::bind(address(*port)).is_err());
-                if let Some(port) = taken {
-                    return Some(Taken { port, key, node: *node });
-                }
+            let mut doors = ports.doors(self.cpus);
+            if let Some((key, port)) = doors.find(|(_, port)| TcpListener::bind(address(*port)).is_err()) {
+                return Some(Taken { port, key, node: *node });
             }
         }
         None
@@ -151,13 +146,15 @@ impl PortPlan {
             "[cluster]\nid = \"{cluster}\"\nreplicas = {replicas}\n\n\
              [node]\nid = {id}\ncpus = {cpus}\nio = \"{io}\"\npoll = \"adaptive\"\n\
              data_dir = {data_dir}\n\n\
-             [listen]\nresp = \"{resp}\"\nnative = \"{native}\"\npeer = \"{peer}\"\n",
+             [listen]\nresp = \"{resp}\"\nnative = \"{native}\"\npeer = \"{peer}\"\n\
+             admin = \"{admin}\"\n",
             cpus = self.cpus,
             io = options.io,
             data_dir = toml::Value::from(folder.join(format!("node-{id}")).display().to_string()),
             resp = local(own.resp),
             native = local(own.native),
             peer = local(own.peer),
+            admin = local(own.admin),
         );
         if options.has_debug_commands || options.password.is_some() {
             text.push_str(&format!("\n[security]\ndebug_commands = {}\n", options.has_debug_commands));
@@ -188,7 +185,7 @@ mod tests {
     #[test]
     fn ports_lie_as_in_the_manual() {
         let plan = PortPlan::at(7400, 3, 1).expect("the default");
-        let last = NodePorts { resp: 7440, native: 7540, peer: 7640 };
+        let last = NodePorts { resp: 7440, native: 7540, peer: 7640, admin: 7740 };
         assert_eq!(plan.nodes()[2], (3, last));
     }
 
@@ -196,7 +193,7 @@ mod tests {
     fn bases_that_cannot_work_say_why() {
         let error = |base, nodes, cpus| PortPlan::at(base, nodes, cpus).expect_err("it cannot work").to_string();
         assert!(error(65_400, 3, 1).contains("node 1 would need port 65600 for listen.peer, and ports go from 1"));
-        assert!(error(7_500, 1, 1).contains("port 7700 for listen.peer, and 7700 is kept for listen.admin"));
+        assert!(error(65_300, 1, 1).contains("node 1 would need port 65600 for listen.admin, and ports go from 1"));
         assert!(error(0, 1, 1).starts_with("--port-base 0 does not do"));
     }
 
@@ -222,7 +219,7 @@ mod tests {
     fn a_taken_port_is_found_before_and_after() {
         let listener = TcpListener::bind(address(0)).expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
-        let ports = NodePorts { resp: port, native: 1, peer: 2 };
+        let ports = NodePorts { resp: port, native: 1, peer: 2, admin: 3 };
         let plan = PortPlan { nodes: vec![(2, ports)], cpus: 0 };
         let taken = Some(Taken { port, key: "listen.resp", node: 2 });
         assert_eq!(plan.find_taken(), taken);

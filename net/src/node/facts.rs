@@ -103,7 +103,7 @@ impl Facts {
             .build()
             .map_err(|error| FactsError::Engine { cpus: cpu_count, error })?;
         let node = settings.node().id;
-        let fingerprint = fingerprint(&settings, &nodes);
+        let fingerprint = fingerprint(&settings);
         let addresses = addresses(&settings);
         Ok(Self { settings, node, placement, cpu_count, fingerprint, started, engine, peer_doors, addresses })
     }
@@ -117,6 +117,13 @@ impl Facts {
             replicas: self.placement.replicas(),
             write_quorum: self.placement.write_quorum(),
         }
+    }
+
+    /// Returns a number that differs, with near certainty, between nodes that would begin a cluster with other nodes.
+    #[must_use]
+    pub fn founders(&self) -> u32 {
+        let nodes: Vec<u8> = self.placement.nodes().iter().flat_map(|node| node.0.to_le_bytes()).collect();
+        crc32c::crc32c(&nodes)
     }
 
     /// Returns how long a change may be under way before the core supersedes it: longer than two read leases, because the
@@ -232,13 +239,11 @@ fn engine_config(settings: &Settings, cpu_count: u16) -> EngineConfig {
     }
 }
 
-/// Returns a number that differs, with near certainty, between nodes whose shared settings differ.
-fn fingerprint(settings: &Settings, nodes: &[NodeId]) -> u64 {
+/// Returns a number that differs, with near certainty, between nodes whose shared settings differ. Which nodes there are is not
+/// among them: nodes come and go.
+fn fingerprint(settings: &Settings) -> u64 {
     let cluster = settings.cluster();
     let mut text = format!("{}|{}|{}|{}", cluster.id, cluster.partitions, cluster.replicas, cluster.write_quorum);
-    for node in nodes {
-        text.push_str(&format!("|{node}"));
-    }
     // Those who wait for leases to run out go by their own setting.
     let replication = settings.replication();
     text.push_str(&format!("|{:?}|{:?}", replication.read_lease, replication.suspicion));

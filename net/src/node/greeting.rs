@@ -3,6 +3,7 @@
 use quorate_engine::ids::{CpuId, Incarnation, ReplicaId};
 
 use super::facts::Facts;
+use super::members::Members;
 use crate::wire::{AddressList, Hello, RejectCode, Role, Welcome};
 
 /// What a listener is for.
@@ -61,8 +62,9 @@ pub(crate) fn welcome<'a>(
     }
 }
 
-/// Returns why whoever says `hello` at a door is not let in.
-pub(crate) fn objection(facts: &Facts, hello: &Hello<'_>, door: DoorKind) -> Option<Objection> {
+/// Returns why whoever says `hello` at a door is not let in. Whether a node belongs to the cluster is for the core to say, at the door
+/// of the control thread.
+pub(crate) fn objection(facts: &Facts, members: &Members, hello: &Hello<'_>, door: DoorKind) -> Option<Objection> {
     let own = &facts.settings.cluster().id;
     let is_any_cluster = hello.cluster.is_empty() && hello.role == Role::Client;
     if hello.cluster != own && !is_any_cluster {
@@ -104,14 +106,17 @@ pub(crate) fn objection(facts: &Facts, hello: &Hello<'_>, door: DoorKind) -> Opt
         let text = format!("this is node {} itself: two nodes have the same node.id", facts.node);
         return Some((RejectCode::OwnNode, [0; 2], text));
     }
-    if !facts.placement.nodes().contains(&hello.node) {
-        let text = format!("node {} is not listed under [[peers]] of node {}", hello.node, facts.node);
+    if door == DoorKind::Peer && !members.contains(hello.node) {
+        let text = format!(
+            "node {} does not belong to the cluster, as far as node {} knows: it has just joined, or was taken out",
+            hello.node, facts.node
+        );
         return Some((RejectCode::UnknownNode, [u64::from(hello.node.0), 0], text));
     }
     if hello.fingerprint != facts.fingerprint {
         let placement = &facts.placement;
         let text = format!(
-            "cluster.partitions, replicas, write_quorum, the list of nodes, which of them are the core, \
+            "cluster.partitions, replicas, write_quorum, which nodes are the core (core = true), \
              replication.read_lease and suspicion must be the same everywhere: node {} has {}, {}, {}; node {} has {}, {}, {}",
             hello.node,
             hello.partitions,

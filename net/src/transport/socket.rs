@@ -190,7 +190,8 @@ fn actual_address(socket: &Socket, asked: &Address) -> Address {
     }
 }
 
-fn explain(address: Address, source: io::Error) -> ListenError {
+/// Says what the system means by not letting somebody listen at an address.
+pub(crate) fn explain(address: Address, source: io::Error) -> ListenError {
     match source.kind() {
         io::ErrorKind::AddrInUse => ListenError::Taken { address },
         io::ErrorKind::PermissionDenied => ListenError::Denied { address },

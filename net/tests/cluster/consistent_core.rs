@@ -129,7 +129,61 @@ fn wait_for_all(cluster: &Cluster) {
     });
 }
 
-fn core_info(cluster: &Cluster, node: u16) -> String {
+/// What `CORE STATUS` says of each node, in order: its number and its state.
+fn states(status: &Reply) -> Vec<(i64, String)> {
+    let Some(Reply::Array(nodes)) = status.field("nodes") else { panic!("{status:?}") };
+    let state = |node: &Reply| match node.field("state") {
+        Some(Reply::Bulk(state)) => String::from_utf8_lossy(state).into_owned(),
+        other => panic!("{other:?}"),
+    };
+    nodes.iter().map(|node| (node.number("node"), state(node))).collect()
+}
+
+#[test]
+fn every_node_tells_what_it_knows_of_the_core() {
+    let four = Shape::three().cpus(&[1; 4]).io(&["auto"; 4]).set("cluster", "replicas", 3).core(&[1, 2, 3]);
+    let mut cluster = Cluster::start(&four.suspicion("500 ms").partitions(8));
+    let mut voter = cluster.connect(1);
+    voter.ask(&["HELLO", "3"]);
+    let leader = until("a core node leads, and all nodes are up", || {
+        let status = voter.ask(&["CORE", "STATUS"]);
+        let is_up = states(&status).iter().all(|(_, state)| state == "up");
+        assert_eq!((status.number("era"), status.number("groups"), status.number("loss_gen")), (1, 8, 0));
+        assert_eq!(status.field("part"), Some(&Reply::bulk("voting")));
+        matches!(status.field("leader"), Some(Reply::Int(1..=3))).then(|| status.number("leader")).filter(|_| is_up)
+    });
+    let mut listener = cluster.connect(4);
+    listener.ask(&["HELLO", "3"]);
+    let heard = until("a node that does not vote has heard the same", || {
+        let status = listener.ask(&["CORE", "STATUS"]);
+        states(&status).iter().all(|(_, state)| state == "up").then_some(status)
+    });
+    assert_eq!((heard.field("part"), heard.field("era")), (Some(&Reply::bulk("none")), Some(&Reply::Nil)));
+    assert_eq!(heard.field("leader"), Some(&Reply::Nil), "it is not told");
+    let core: Vec<Reply> = (1..=3).map(Reply::Int).collect();
+    assert_eq!(heard.field("core_nodes"), Some(&Reply::Array(core)));
+    assert!(voter.ask(&["CORE", "STATUS", "XML"]).is_error("ERR"));
+
+    // One that does not lead the core, so that the others know it soon.
+    let victim = if leader == 3 { 2 } else { 3 };
+    cluster.node_mut(victim).kill();
+    for resp in [&mut voter, &mut listener] {
+        until("it is down", || {
+            let states = states(&resp.ask(&["CORE", "STATUS"]));
+            (states[usize::from(victim) - 1].1 == "down").then_some(())
+        });
+    }
+    let (exit, said) = core_verb(&cluster, &["status"], 4);
+    assert_eq!(exit, 0, "{said}");
+    assert!(said.starts_with("node 4 does not belong to the consistent core\n"), "{said}");
+    assert!(said.lines().any(|line| line.starts_with(&format!("node {victim}.")) && line.ends_with("down")), "{said}");
+    let (_, json) = core_verb(&cluster, &["status", "--json"], 1);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("one object");
+    assert_eq!((&json["part"], &json["era"]), (&"voting".into(), &1.into()));
+    assert_eq!(json["nodes"].as_array().map(Vec::len), Some(4));
+}
+
+pub(super) fn core_info(cluster: &Cluster, node: u16) -> String {
     match cluster.connect(node).ask(&["INFO", "core"]) {
         Reply::Bulk(text) => String::from_utf8(text).expect("a text"),
         other => panic!("{other:?} is no text"),
@@ -137,7 +191,7 @@ fn core_info(cluster: &Cluster, node: u16) -> String {
 }
 
 /// Runs `quorate core` against one node; returns its exit code and what it printed.
-fn core_verb(cluster: &Cluster, arguments: &[&str], node: u16) -> (i32, String) {
+pub(super) fn core_verb(cluster: &Cluster, arguments: &[&str], node: u16) -> (i32, String) {
     let ended = quorate().arg("core").args(arguments).args(["--connect", &cluster.resp(node)]).output();
     let ended = ended.expect("the binary was built");
     let said = String::from_utf8_lossy(&ended.stdout).into_owned() + &String::from_utf8_lossy(&ended.stderr);

@@ -34,6 +34,8 @@ pub(crate) struct Shape {
     has_unix_sockets: bool,
     /// The nodes of the consistent core; none: as the nodes decide by themselves.
     core: Vec<u16>,
+    /// So many nodes at the end are not there in the beginning, and unknown to the others.
+    joiners: u16,
 }
 
 impl Shape {
@@ -46,6 +48,7 @@ impl Shape {
             password: None,
             has_unix_sockets: false,
             core: Vec::new(),
+            joiners: 0,
         }
         .partitions(1)
         .suspicion("10 s")
@@ -76,6 +79,14 @@ impl Shape {
     /// Has these nodes form the consistent core.
     pub(crate) fn core(mut self, nodes: &[u16]) -> Self {
         self.core = nodes.to_vec();
+        self
+    }
+
+    /// Has so many more nodes that come later.
+    pub(crate) fn joiners(mut self, count: u16) -> Self {
+        self.joiners = count;
+        self.cpus.extend((0..count).map(|_| 1));
+        self.io.extend((0..count).map(|_| "auto"));
         self
     }
 
@@ -110,11 +121,11 @@ impl Shape {
     fn config(&self, cluster: &str, id: u16, base: u16, folder: &Folder) -> String {
         let index = usize::from(id - 1);
         let quoted = |text: &str| format!("\"{text}\"");
-        let [resp, native, peer] = doors(base, id).map(|port| quoted(&address(port)));
+        let [resp, native, peer, admin] = doors(base, id).map(|port| quoted(&address(port)));
         let mut sections: BTreeMap<&str, BTreeMap<&str, String>> = BTreeMap::new();
         let usual = [
             ("cluster", "id", quoted(cluster)),
-            ("cluster", "replicas", self.cpus.len().to_string()),
+            ("cluster", "replicas", self.founder_count().to_string()),
             ("node", "id", id.to_string()),
             ("node", "cpus", self.cpus[index].to_string()),
             ("node", "io", quoted(self.io[index])),
@@ -122,6 +133,7 @@ impl Shape {
             ("listen", "resp", resp),
             ("listen", "native", native),
             ("listen", "peer", peer),
+            ("listen", "admin", admin),
         ];
         if self.has_unix_sockets {
             let path = quoted(&folder.sockets(id).display().to_string());
@@ -136,8 +148,8 @@ impl Shape {
             writeln!(text, "[{section}]").expect("a string takes everything");
             entries.iter().for_each(|(key, value)| text.push_str(&format!("{key} = {value}\n")));
         }
-        for other in (1..=self.node_count()).filter(|other| *other != id) {
-            let [_, _, peer] = doors(base, other);
+        for other in (1..=self.founder_count()).filter(|other| *other != id) {
+            let [_, _, peer, _] = doors(base, other);
             text.push_str(&format!("[[peers]]\nid = {other}\npeer = \"{}\"\n", address(peer)));
             if !self.core.is_empty() {
                 text.push_str(&format!("core = {}\n", self.core.contains(&other)));
@@ -151,6 +163,11 @@ impl Shape {
 
     fn node_count(&self) -> u16 {
         u16::try_from(self.cpus.len()).expect("a few")
+    }
+
+    /// Nodes that are there in the beginning.
+    fn founder_count(&self) -> u16 {
+        self.node_count() - self.joiners
     }
 }
 
@@ -172,6 +189,8 @@ pub(crate) struct Daemon {
     data: PathBuf,
     log: PathBuf,
     ports: Vec<u16>,
+    /// Variables that it is started with.
+    pub(crate) environment: Vec<(&'static str, String)>,
     child: Option<Child>,
 }
 
@@ -179,7 +198,8 @@ impl Cluster {
     /// Starts a cluster and waits until all its groups are served.
     pub(crate) fn start(shape: &Shape) -> Self {
         for _ in 0..PORT_ATTEMPTS_MAX {
-            let cluster = Self::launch(shape, &shape.cpus.iter().map(|_| true).collect::<Vec<_>>());
+            let founders = shape.founder_count();
+            let cluster = Self::launch(shape, &(1..=shape.node_count()).map(|id| id <= founders).collect::<Vec<_>>());
             if cluster.is_ready_or_taken() {
                 return cluster;
             }
@@ -198,7 +218,15 @@ impl Cluster {
             fs::write(&config, shape.config(&name, id, base, &folder)).expect("a file of our own");
             let log = folder.path().join(format!("node-{id}.log"));
             let data = folder.data(id);
-            let mut node = Daemon { id, config, data, log, ports: ports(base, id).collect(), child: None };
+            let mut node = Daemon {
+                id,
+                config,
+                data,
+                log,
+                ports: ports(base, id).collect(),
+                environment: Vec::new(),
+                child: None,
+            };
             if *is_started {
                 node.start();
             }
@@ -210,7 +238,8 @@ impl Cluster {
     /// Waits until all groups are served; `false` if somebody took one of the ports before the nodes did.
     fn is_ready_or_taken(&self) -> bool {
         until("all groups of all nodes are served", || {
-            for node in &self.nodes {
+            let started = || self.nodes.iter().filter(|node| node.child.is_some());
+            for node in started() {
                 if node.has_ended() {
                     let log = node.log();
                     assert!(log.contains("is taken by another process"), "node {} ended: {log}", node.id);
@@ -224,7 +253,7 @@ impl Cluster {
                     report.cluster == self.name && report.groups.iter().all(is_met)
                 })
             };
-            self.nodes.iter().all(is_settled).then_some(true)
+            started().all(is_settled).then_some(true)
         })
     }
 
@@ -271,6 +300,11 @@ impl Cluster {
     /// Returns the door of one of its CPUs for those of other nodes.
     pub(crate) fn peer_of_cpu(&self, id: u16, cpu: u16) -> String {
         address(doors(self.base, id)[2] + 1 + cpu)
+    }
+
+    /// Returns the door for HTTP.
+    pub(crate) fn admin(&self, id: u16) -> String {
+        address(doors(self.base, id)[3])
     }
 
     pub(crate) fn connect(&self, id: u16) -> Resp {
@@ -363,6 +397,7 @@ impl Daemon {
         command.args(["start", "--config"]).arg(&self.config).args(arguments).stdout(log).stderr(errors);
         // So that it ends with this process if nothing here comes to dropping it.
         command.env("QUORATE_END_WITH", std::process::id().to_string());
+        command.envs(self.environment.iter().cloned());
         self.child = Some(command.spawn().expect("the binary was built for this test"));
     }
 
@@ -377,6 +412,17 @@ impl Daemon {
     /// Takes away what a node of the core has written down.
     pub(crate) fn lose_disk(&self) {
         fs::remove_dir_all(&self.data).expect("a folder of our own");
+    }
+
+    /// Takes away what a node of the core has written down, for [`Daemon::find_disk`].
+    pub(crate) fn shelve_disk(&self) {
+        fs::rename(&self.data, self.data.with_extension("shelved")).expect("a folder of our own");
+    }
+
+    /// Puts what was taken away with [`Daemon::shelve_disk`] in the place of what is there.
+    pub(crate) fn find_disk(&self) {
+        self.lose_disk();
+        fs::rename(self.data.with_extension("shelved"), &self.data).expect("a folder of our own");
     }
 
     pub(crate) fn pause(&self) {
@@ -428,7 +474,7 @@ impl Daemon {
         state.expect("a state follows the name")
     }
 
-    fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         let child = self.child.as_ref().expect("it runs");
         i32::try_from(child.id()).expect("the system numbers processes in 31 bits")
     }
@@ -518,10 +564,10 @@ impl Drop for Folder {
     }
 }
 
-/// Returns the base ports of a node's doors: RESP, native, peer.
-fn doors(base: u16, id: u16) -> [u16; 3] {
+/// Returns the base ports of a node's doors: RESP, native, peer, admin.
+fn doors(base: u16, id: u16) -> [u16; 4] {
     let resp = base + (id - 1) * NODE_DISTANCE;
-    [resp, resp + DOOR_DISTANCE, resp + 2 * DOOR_DISTANCE]
+    [resp, resp + DOOR_DISTANCE, resp + 2 * DOOR_DISTANCE, resp + 3 * DOOR_DISTANCE]
 }
 
 /// Returns all ports that a node may take.
@@ -547,7 +593,7 @@ fn free_base(shape: &Shape) -> u16 {
             let _ = NEXT.compare_exchange(0, start, Ordering::Relaxed, Ordering::Relaxed);
         }
         let range = NEXT.fetch_add(1, Ordering::Relaxed) % RANGES;
-        let base = FIRST_PORT + range * 3 * DOOR_DISTANCE;
+        let base = FIRST_PORT + range * 4 * DOOR_DISTANCE;
         if (1..=shape.node_count()).flat_map(|id| ports(base, id)).all(is_free) {
             return base;
         }
@@ -562,4 +608,4 @@ const NODE_DISTANCE: u16 = 20;
 const DOOR_DISTANCE: u16 = 100;
 /// Below the ports that systems give to clients, so that no connection happens to have one of ours.
 const FIRST_PORT: u16 = 10_000;
-const RANGES: u16 = 70;
+const RANGES: u16 = 55;

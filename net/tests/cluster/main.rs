@@ -7,7 +7,9 @@
 //!
 //! Loads are bounded: by a number of writes, and by the deadline of whoever waits for them.
 
+mod admin;
 mod channels;
+mod clocks;
 mod consistent_core;
 mod daemons;
 mod divergence;
@@ -18,13 +20,17 @@ mod hostile_bytes;
 mod large_replies;
 mod limits;
 mod load;
+mod log_read;
 mod lost_door;
 mod lost_follower;
 mod lost_memory;
 mod lost_quorum;
 mod many_cpus;
+mod membership;
+mod meta;
 mod promises;
 mod resp;
+mod restored_core;
 mod starting;
 mod takeover;
 mod unix_sockets;

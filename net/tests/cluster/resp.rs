@@ -25,6 +25,8 @@ pub(crate) enum Reply {
     Array(Vec<Reply>),
     Map(Vec<(Reply, Reply)>),
     Push(Vec<Reply>),
+    /// A reply behind an attribute.
+    Attributed(Vec<(Reply, Reply)>, Box<Reply>),
 }
 
 /// What came instead of a reply: the connection has ended.
@@ -116,9 +118,10 @@ impl Resp {
             },
             "*" => count().map_or(Reply::Nil, |count| Reply::Array(self.receive_many(count))),
             ">" => Reply::Push(self.receive_many(count().expect("a push has a length"))),
-            "%" => {
-                let count = count().expect("a map has a length");
-                Reply::Map((0..count).map(|_| (self.receive(), self.receive())).collect())
+            "%" => Reply::Map(self.receive_pairs(count().expect("a map has a length"))),
+            "|" => {
+                let pairs = self.receive_pairs(count().expect("an attribute has a length"));
+                Reply::Attributed(pairs, Box::new(self.receive()))
             }
             _ => panic!("not RESP: {line:?}"),
         })
@@ -126,6 +129,10 @@ impl Resp {
 
     fn receive_many(&mut self, count: usize) -> Vec<Reply> {
         (0..count).map(|_| self.receive()).collect()
+    }
+
+    fn receive_pairs(&mut self, count: usize) -> Vec<(Reply, Reply)> {
+        (0..count).map(|_| (self.receive(), self.receive())).collect()
     }
 
     /// Returns the state of the node, if it gives one.
@@ -160,6 +167,20 @@ impl Reply {
 
     pub(crate) fn bulk(text: impl AsRef<[u8]>) -> Self {
         Self::Bulk(text.as_ref().to_vec())
+    }
+
+    /// Returns the value behind a name in a map.
+    pub(crate) fn field(&self, name: &str) -> Option<&Self> {
+        let Self::Map(pairs) = self else { panic!("expected a map, got {self:?}") };
+        pairs.iter().find(|(known, _)| *known == Self::bulk(name)).map(|(_, value)| value)
+    }
+
+    /// Returns the number behind a name in a map.
+    pub(crate) fn number(&self, name: &str) -> i64 {
+        match self.field(name) {
+            Some(Self::Int(number)) => *number,
+            other => panic!("{name} is {other:?} in {self:?}"),
+        }
     }
 
     /// Returns the text of an error.

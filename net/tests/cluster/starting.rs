@@ -43,12 +43,12 @@ fn taken_port() -> TcpListener {
 
 #[test]
 fn a_port_that_is_taken_is_named_with_its_key() {
-    for door in ["resp", "native", "peer"] {
+    for door in ["resp", "native", "peer", "admin"] {
         let listener = taken_port();
         let taken = listener.local_addr().expect("it is bound").to_string();
         let mut doors = String::new();
-        for (index, other) in ["resp", "native", "peer"].into_iter().enumerate() {
-            let free = address(9_000 + 10 * u16::try_from(index).expect("one of three"));
+        for (index, other) in ["resp", "native", "peer", "admin"].into_iter().enumerate() {
+            let free = address(9_000 + 10 * u16::try_from(index).expect("one of four"));
             doors.push_str(&format!("{other} = \"{}\"\n", if other == door { &taken } else { &free }));
         }
         let said = refused(&format!("{ALONE}[listen]\n{doors}"));
@@ -72,6 +72,17 @@ fn a_door_open_to_the_network_needs_a_password() {
         let said = refused(&format!("{ALONE}[listen]\n{door} = \"0.0.0.0:9100\"\n"));
         assert!(said.contains("node.toml:6:"), "{said}");
         let advice = "set security.requirepass, listen on 127.0.0.1, or say --insecure if the network is trusted";
+        assert!(said.contains(advice), "{said}");
+    }
+}
+
+#[test]
+fn a_door_for_http_open_to_the_network_is_not_guarded_by_a_password() {
+    let open = format!("{ALONE}[listen]\nadmin = \"0.0.0.0:9100\"\n");
+    for password in ["", "[security]\nrequirepass = \"secret\"\n"] {
+        let said = refused(&format!("{open}{password}"));
+        assert!(said.contains("node.toml:6:"), "{said}");
+        let advice = "whoever reaches it needs no password; listen on 127.0.0.1, or say --insecure";
         assert!(said.contains(advice), "{said}");
     }
 }

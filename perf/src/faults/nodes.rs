@@ -17,6 +17,9 @@ use quorate::cli::status::report::Report;
 use super::network::{Cut, Network, address_of};
 use crate::process::{Process, Program, TempFolder};
 
+/// How long a process may take to stand still.
+const STOP_MAX: Duration = Duration::from_secs(10);
+
 /// What is started.
 #[derive(Clone, Debug)]
 pub struct Shape {
@@ -26,6 +29,8 @@ pub struct Shape {
     pub partitions: Option<u32>,
     /// How long a request may wait, in whole milliseconds; none: as long as the daemon has it wait by itself.
     pub request_timeout: Option<Duration>,
+    /// How long a node may be silent, in whole milliseconds; none: as long as the daemon lets it by itself.
+    pub suspicion: Option<Duration>,
     /// Path of this program.
     pub harness: PathBuf,
     /// Path of the daemon.
@@ -123,10 +128,16 @@ impl Nodes {
     /// Has a node stand still.
     ///
     /// # Errors
-    /// It does not run.
+    /// It does not run, or does not stop.
     pub fn pause(&mut self, id: u16) -> Result<()> {
         self.signal(id, Signal::SIGSTOP)?;
         self.nodes[usize::from(id - 1)].is_paused = true;
+        // A signal is sent, not obeyed, when that returns.
+        let deadline = Instant::now() + STOP_MAX;
+        while !self.stands_still(id)? {
+            ensure!(Instant::now() < deadline, "node {id} does not stop");
+            thread::sleep(Duration::from_millis(1));
+        }
         Ok(())
     }
 
@@ -273,9 +284,24 @@ impl Nodes {
     }
 
     fn signal(&self, id: u16, signal: Signal) -> Result<()> {
+        kill(Pid::from_raw(self.pid(id)?), signal).with_context(|| format!("cannot signal node {id}"))
+    }
+
+    fn pid(&self, id: u16) -> Result<i32> {
         let process = self.nodes[usize::from(id - 1)].process.as_ref().context("the node does not run")?;
-        let pid = i32::try_from(process.pid()).expect("the system numbers processes in 31 bits");
-        kill(Pid::from_raw(pid), signal).with_context(|| format!("cannot signal node {id}"))
+        Ok(i32::try_from(process.pid()).expect("the system numbers processes in 31 bits"))
+    }
+
+    /// Whether no thread of a node runs.
+    fn stands_still(&self, id: u16) -> Result<bool> {
+        for thread in fs::read_dir(format!("/proc/{}/task", self.pid(id)?))? {
+            let stat = fs::read_to_string(thread?.path().join("stat"))?;
+            let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+            if state != Some('T') {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn config_path(&self, id: u16) -> PathBuf {
@@ -298,6 +324,9 @@ impl Nodes {
         }
         if let Some(timeout) = self.shape.request_timeout {
             push(format!("[limits]\nrequest_timeout = \"{} ms\"", timeout.as_millis()));
+        }
+        if let Some(suspicion) = self.shape.suspicion {
+            push(format!("[replication]\nsuspicion = \"{} ms\"", suspicion.as_millis()));
         }
         for other in self.ids().into_iter().filter(|other| *other != id) {
             push(format!("[[peers]]\nid = {other}\npeer = \"{}:{PEER}\"", address_of(other)));

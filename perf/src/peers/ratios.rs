@@ -42,6 +42,12 @@ pub struct Ratio {
     pub max: f64,
 }
 
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} ({:.2}-{:.2})", self.median, self.min, self.max)
+    }
+}
+
 /// All figures of one system divided by those of another.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Ratios {
@@ -98,7 +104,7 @@ impl Comparison {
 
 impl Ratios {
     /// Divides round by round; both ran in the same rounds.
-    fn new(subject: &[Sample], reference: &[Sample]) -> Self {
+    pub(crate) fn new(subject: &[Sample], reference: &[Sample]) -> Self {
         let ratio = |figure: fn(&Sample) -> f64| {
             let of_rounds = || subject.iter().zip(reference).map(|(a, b)| figure(a) / figure(b));
             let (min, max) = least_and_most(of_rounds());
@@ -154,9 +160,8 @@ impl fmt::Display for Comparison {
         }
         for (subject, row) in &self.ratios {
             for (reference, ratios) in row {
-                let cell = |ratio: Ratio| format!("{:.2} ({:.2}-{:.2})", ratio.median, ratio.min, ratio.max);
                 let pair = format!("{subject} / {reference}");
-                let (p50, p99, rate) = (cell(ratios.p50), cell(ratios.p99), cell(ratios.per_second));
+                let [p50, p99, rate] = [ratios.p50, ratios.p99, ratios.per_second].map(|ratio| ratio.to_string());
                 write!(f, "\n  {pair:<34} p50 {p50:<21} p99 {p99:<21} per second {rate}")?;
             }
         }

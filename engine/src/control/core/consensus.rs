@@ -119,12 +119,18 @@ impl<S: Storage<Entry>> Consensus<S> {
 
     /// Returns the number of the round that this core node leads and can propose in.
     pub(super) fn leads(&self) -> Option<u32> {
+        let can_propose = match self {
+            Self::Alone(_) => true,
+            Self::Paxos(paxos) => paxos.leader() == Some(paxos.node.get_pid()),
+        };
+        can_propose.then(|| self.round())
+    }
+
+    /// Returns the number of the last round that this core node has promised to take part in.
+    pub(super) fn round(&self) -> u32 {
         match self {
-            Self::Alone(_) => Some(0),
-            Self::Paxos(paxos) => {
-                let can_propose = paxos.leader() == Some(paxos.node.get_pid());
-                can_propose.then(|| paxos.node.get_promise().n)
-            }
+            Self::Alone(_) => 0,
+            Self::Paxos(paxos) => paxos.node.get_promise().n,
         }
     }
 

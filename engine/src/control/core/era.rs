@@ -30,6 +30,7 @@
 //! Reconfiguration by a log that ends: Lamport, Malkhi and Zhou, Reconfiguring a State Machine, 2010, section 4; here the
 //! nodes stay, and their stores change.
 
+use core::fmt;
 use std::collections::BTreeMap;
 
 use omnipaxos::storage::Storage;
@@ -49,6 +50,26 @@ pub struct Era {
     pub stores: BTreeMap<NodeId, u64>,
     /// What it begins with: nothing, if it is the first.
     pub start: Option<State>,
+    /// The numbers of the stores from which the core was restored, in this order; see [`Restoration`](super::Restoration).
+    pub restored_from: Vec<u64>,
+}
+
+/// By which an era is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct EraId {
+    /// Its number.
+    pub number: u32,
+    /// The number of the store from which the core was restored last; 0 if it never was.
+    pub restored_from: u64,
+}
+
+/// The word of a blank store, kept for as long as it is blank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pledge {
+    /// The store from which it is to be restored, and from no other.
+    pub to: u64,
+    /// The one from which the core was restored last before that; 0 if it never was.
+    pub since: u64,
 }
 
 /// A store of a core node. Clones are the same store.
@@ -85,7 +106,7 @@ impl Era {
     /// The first era, of a core that has agreed on nothing yet.
     #[must_use]
     pub fn first(stores: BTreeMap<NodeId, u64>) -> Self {
-        Self { number: 1, stores, start: None }
+        Self { number: 1, stores, start: None, restored_from: Vec::new() }
     }
 
     /// Returns the era that follows, if a state ends this one.
@@ -94,7 +115,28 @@ impl Era {
         let (node, store) = end.replaced()?;
         let mut stores = self.stores.clone();
         stores.insert(node, store);
-        Some(Self { number: self.number + 1, stores, start: Some(end.carried_over()) })
+        let restored_from = self.restored_from.clone();
+        Some(Self { number: self.number.checked_add(1)?, stores, start: Some(end.carried_over()), restored_from })
+    }
+
+    /// Returns by what it is known.
+    #[must_use]
+    pub fn id(&self) -> EraId {
+        EraId { number: self.number, restored_from: self.restored_from.last().copied().unwrap_or_default() }
+    }
+
+    /// Whether it goes on from an earlier one, over others or not. What was restored from another store does not.
+    #[must_use]
+    pub fn follows(&self, earlier: &Self) -> bool {
+        self.number > earlier.number && self.restored_from.starts_with(&earlier.restored_from)
+    }
+
+    /// Whether a blank store is to take part in it: one that has pledged itself takes part in what is restored by whom it has
+    /// pledged itself to, or in what goes on without having been restored.
+    #[must_use]
+    pub fn admits(&self, node: NodeId, store: u64, pledge: Option<Pledge>) -> bool {
+        let is_kept = |Pledge { to, since }| self.id().restored_from == since || self.restored_from.contains(&to);
+        self.names(node, store) && pledge.is_none_or(is_kept)
     }
 
     /// Whether a store takes part in it.
@@ -104,25 +146,36 @@ impl Era {
     }
 }
 
+impl fmt::Display for EraId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.number, f)
+    }
+}
+
 /// An era as it is read, from a wire or a file.
 #[derive(Deserialize)]
 struct EraParts {
     number: u32,
     stores: BTreeMap<NodeId, u64>,
     start: Option<State>,
+    restored_from: Vec<u64>,
 }
 
 impl TryFrom<EraParts> for Era {
     type Error = &'static str;
 
     fn try_from(parts: EraParts) -> Result<Self, Self::Error> {
-        let EraParts { number, stores, start } = parts;
+        let EraParts { number, stores, start, restored_from } = parts;
         // From nothing, a second cluster would be born.
         let is_begun = match &start {
-            None => number == 1,
+            None => number == 1 && restored_from.is_empty(),
             Some(state) => number > 1 && state.replaced().is_none(),
         };
-        if is_begun { Ok(Self { number, stores, start }) } else { Err("an era does not begin with what it should") }
+        if is_begun {
+            Ok(Self { number, stores, start, restored_from })
+        } else {
+            Err("an era does not begin with what it should")
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::process::GROUP;
 use crate::config::{GroupConfig, Member};
 use crate::control::operation::Decision;
 use crate::control::record::{ChangeKind, News};
-use crate::control::state::{Birth, Command, Hope, Planned, State};
+use crate::control::state::{Activation, Birth, Command, Hope, Planned, State};
 use crate::ids::{Epoch, NodeId, ReplicaId};
 use crate::slots::SlotMap;
 
@@ -127,7 +127,9 @@ impl Core {
                 Command::Operate { caller: self.current(*leader), number: *version, decision }
             }
             Word::Change { change, leader, version } => Command::Change(vec![self.planned(change, *leader, *version)]),
-            Word::Activate(caller, epoch) => Command::Activate { group: GROUP, epoch: *epoch, caller: *caller },
+            Word::Activate(caller, epoch) => {
+                Command::Activate(vec![Activation { group: GROUP, epoch: *epoch, caller: *caller }])
+            }
             Word::Place(nodes) => Command::Place { group: GROUP, nodes: nodes.clone() },
         };
         state.apply(&command);

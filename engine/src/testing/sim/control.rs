@@ -11,9 +11,10 @@ use super::plan::MS;
 use super::{Event, LossGen, Sim};
 use crate::config::{GroupConfig, Member};
 use crate::control::detector::{Detector, Heartbeat};
+use crate::control::operation::Decision;
 use crate::control::planner::Planner;
 use crate::control::record::{Ask, ChangeKind, News};
-use crate::control::state::{Applied, Birth, Command, Planned, State};
+use crate::control::state::{Activation, Applied, Birth, Command, Planned, State};
 use crate::ids::{Epoch, GroupId, NodeId, ReplicaId};
 use crate::replication::quorum::seal_quorum;
 use crate::time::Instant;
@@ -144,7 +145,7 @@ impl Sim {
         let Some(core) = &mut self.core else { return };
         let what = match ask {
             Ask::Activate { epoch } => {
-                self.decide(&Command::Activate { group, epoch, caller: from });
+                self.decide(&Command::Activate(vec![Activation { group, epoch, caller: from }]));
                 // What has not changed may not have been heard.
                 return self.tell_group(group);
             }
@@ -167,7 +168,8 @@ impl Sim {
         self.schedule(self.now + self.plan.suspicion_ns / 4 + 1, Event::Beat(run, number + 1));
         let at = self.core_delay(run.node).filter(|_| !is_still);
         if let Some(at) = at {
-            let heartbeat = Heartbeat { from: run, turns: vec![number], without_quorum, silent: Vec::new() };
+            let heartbeat =
+                Heartbeat { from: run, turns: vec![number], without_quorum, silent: Vec::new(), clock_ns: now.0 };
             self.schedule(at, Event::Heard(Box::new(heartbeat)));
         }
     }
@@ -262,9 +264,24 @@ impl Sim {
         self.decide(&Command::Place { group, nodes });
     }
 
+    /// An operator wants a node to hold nothing, or groups again.
+    pub(super) fn drain(&mut self, node: NodeId, is_wanted: bool) {
+        let Some(core) = &mut self.core else { return };
+        let Some(caller) = core.state.runs().next() else { return };
+        core.operations += 1;
+        let (number, decision) = (core.operations, Decision::Drain { node, is_wanted });
+        self.decide(&Command::Operate { caller, number, decision });
+        let is_draining = |core: &Core| core.state.is_draining(node) == Some(true) && core.state.left(node).held > 0;
+        if is_wanted && self.core.as_ref().is_some_and(is_draining) {
+            self.note("a node was to give up what it held");
+        }
+    }
+
     /// Has all nodes hold all groups, and reaches all nodes.
     fn restore_members(&mut self) {
         let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+        let draining = self.core.as_ref().map(|core| core.state.roster().draining().clone());
+        draining.into_iter().flatten().for_each(|node| self.drain(node, false));
         for group in self.groups() {
             let Some(core) = &mut self.core else { return };
             core.cuts.clear();

@@ -21,6 +21,8 @@ pub(super) enum Fault {
     Depose,
     /// A group gets a member more, or less.
     Change,
+    /// A node is to hold nothing, or groups again.
+    Drain,
     /// The core cannot be reached.
     Outage,
     /// A byte of a state flips.
@@ -41,6 +43,7 @@ impl Sim {
             Fault::Split => faults.splits,
             Fault::Depose => faults.deposals,
             Fault::Change => faults.changes,
+            Fault::Drain => faults.drains,
             Fault::Outage => faults.outages,
             Fault::Flip => faults.flips,
             Fault::Lose => faults.losses,
@@ -99,6 +102,10 @@ impl Sim {
             Fault::Change => {
                 self.note("a member was dropped");
                 self.place_elsewhere();
+            }
+            Fault::Drain => {
+                let is_wanted = self.rng.bool();
+                self.drain(id, is_wanted);
             }
             Fault::Outage => {
                 if let Some(core) = &mut self.core {

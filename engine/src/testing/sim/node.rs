@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::client::{Client, Request};
 use super::control::Told;
+use super::judge::History;
 use super::network::{Links, Parcel};
 use super::{End, Event, LossGen, Sim};
 use crate::config::{GroupConfig, Placement};
@@ -104,8 +105,13 @@ impl Sim {
         }
         let core = self.core.as_ref();
         let is_damaged = self.damaged.is_some_and(|(damaged, _)| damaged == id);
-        let loss_gen_of = |group, epoch| core.map_or(0, |core| core.loss_gen(group, epoch));
-        self.judge.look(replica, engine, loss_gen_of, is_damaged);
+        let history_of = |group, epoch| {
+            core.map_or(History::default(), |core| History {
+                loss_gen: core.loss_gen(group, epoch),
+                stamp: core.has_lost(group).then_some(epoch),
+            })
+        };
+        self.judge.look(replica, engine, history_of, is_damaged);
         let wants_turn = !node.inbox.is_empty() || engine.has_work();
         let wake_at = engine.wake_at();
         self.trace(1, u64::from(id.0) << 32 | count as u64, clock.0);

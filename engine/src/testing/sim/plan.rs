@@ -16,6 +16,8 @@ pub(super) const MS: u64 = 1_000_000;
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) nodes: u16,
+    /// Nodes that the cluster does not begin with.
+    pub(super) joiners: u16,
     pub(super) write_quorum: usize,
     pub(super) partitions: u32,
     pub(super) clients: usize,
@@ -71,6 +73,8 @@ pub(super) struct Faults {
     pub(super) deposals: Option<u64>,
     /// Members of a group change.
     pub(super) changes: Option<u64>,
+    /// A node is to hold nothing, or groups again.
+    pub(super) drains: Option<u64>,
     /// The core cannot be reached.
     pub(super) outages: Option<u64>,
     /// A byte of a state flips.
@@ -87,6 +91,7 @@ impl Plan {
         let chaos_ns = rng.u64(200..3_000) * MS;
         let mut plan = Self {
             nodes,
+            joiners: 0,
             write_quorum: usize::from(write_quorum),
             partitions: rng.u32(1..=4).min(u32::from(SLOT_COUNT)),
             clients: rng.usize(1..=8),
@@ -111,6 +116,7 @@ impl Plan {
         plan.operator_ns = rng.u64(50..500) * MS;
         // Numbers of their own, so that the seeds without are the ones they were before.
         plan.add_flips(&mut Rng::with_seed(seed ^ 0xf11b_f11b));
+        plan.add_joiners(&mut Rng::with_seed(seed ^ 0x1012_1012));
         plan
     }
 }
@@ -124,6 +130,17 @@ impl Plan {
             self.config.scrub_period = Duration::from_micros(rng.u64(500..20_000));
             self.config.scrub_pass = Duration::from_millis(rng.u64(1..100));
         }
+    }
+}
+
+impl Plan {
+    /// Has nodes join in a third of the seeds, and nodes drain in a third.
+    fn add_joiners(&mut self, rng: &mut Rng) {
+        if rng.u8(..3) == 0 {
+            self.joiners = rng.u16(1..=2);
+            self.clocks.extend((0..self.joiners).map(|_| clock(rng)));
+        }
+        self.faults.drains = (rng.u8(..3) == 0).then(|| rng.u64(100..800) * MS);
     }
 }
 
@@ -187,6 +204,7 @@ impl Faults {
             splits: None,
             deposals: None,
             changes: None,
+            drains: None,
             outages: None,
             flips: None,
             losses: None,

@@ -142,8 +142,13 @@ fn an_era_begins_in_one_piece() {
     assert_eq!((store.era(), store.usage()), (None, Use::Found));
     store.set_usage(Use::Join);
     let Image::State(state) = image(&[birth(), entry(30)]) else { panic!("it begins with the birth") };
-    let era = Era { number: 2, stores: [(NodeId(1), store.number())].into(), start: Some((*state).clone()) };
+    let stores = [(NodeId(1), store.number())].into();
+    let era = Era { number: 2, stores, start: Some((*state).clone()), restored_from: Vec::new() };
+    let pledge = Pledge { to: 5, since: 0 };
+    store.set_pledge(pledge);
+    assert_eq!(store.pledge(), Some(pledge));
     store.begin_era(&era);
+    assert_eq!(store.pledge(), None, "it was for as long as it was blank");
     store.clone().append_entry(entry(31)).expect("written");
     drop(store);
     let mut store = open(&folder.file());

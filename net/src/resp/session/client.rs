@@ -4,8 +4,8 @@ use thiserror::Error;
 
 use super::view::{ClientKind, Pause};
 use super::{Outcome, Reply, Request, SYNTAX_ERROR, ServerView, Session, parse_integer};
-use crate::resp::Args;
 use crate::resp::table::CommandId;
+use crate::resp::{Args, Protocol};
 
 /// Answers one subcommand. `None`: it is not one of these.
 pub(super) fn answer(
@@ -24,6 +24,7 @@ pub(super) fn answer(
         CommandId::ClientInfo => out.verbatim(&format!("{}\n", session.record.line(view.now_us()))),
         CommandId::ClientList => list(args, view, out),
         CommandId::ClientKill => return Some(kill(session, args, view, out)),
+        CommandId::ClientMeta => meta(session, args, view, out),
         CommandId::ClientNoEvict | CommandId::ClientNoTouch => switch(args, out),
         CommandId::ClientTracking => tracking(args, out),
         CommandId::ClientTrackinginfo => tracking_info(out),
@@ -220,6 +221,21 @@ fn unknown_kind(word: &[u8], out: &mut Reply<'_>) {
 
 fn client_id(text: &[u8]) -> Option<u64> {
     parse_integer(text).and_then(|id| u64::try_from(id).ok()).filter(|&id| id > 0)
+}
+
+/// `CLIENT META ON|OFF`: whether replies tell where they stand in the log.
+fn meta(session: &mut Session, args: Args<'_>, view: &mut dyn ServerView, out: &mut Reply<'_>) {
+    let is_wanted = match args[2].to_ascii_lowercase().as_slice() {
+        b"on" if session.protocol() == Protocol::V2 => {
+            return out.error("ERR replies have attributes in RESP3 only: say HELLO 3 first");
+        }
+        b"on" => true,
+        b"off" => false,
+        _ => return out.error(SYNTAX_ERROR),
+    };
+    session.record.has_meta = is_wanted;
+    view.record_client(&session.record);
+    out.ok();
 }
 
 /// `ON` or `OFF`, for what changes nothing here.

@@ -34,6 +34,8 @@ pub(super) fn hello(session: &mut Session, args: Args<'_>, view: &mut dyn Server
     }
     if let Some(protocol) = greeting.protocol {
         session.record.protocol = protocol;
+        // RESP2 has no attributes.
+        session.record.has_meta &= protocol == Protocol::V3;
         out.set_protocol(protocol);
     }
     view.record_client(&session.record);
@@ -66,6 +68,7 @@ pub(super) fn reset(session: &mut Session, view: &mut dyn ServerView, out: &mut 
     session.replies = super::Replies::Wanted;
     session.record.name.clear();
     session.record.protocol = Protocol::V2;
+    session.record.has_meta = false;
     session.record.subscriptions = super::Subscriptions::default();
     view.record_client(&session.record);
     out.set_protocol(Protocol::V2);

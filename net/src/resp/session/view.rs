@@ -84,6 +84,8 @@ pub struct ClientRecord {
     pub library_version: String,
     /// What it speaks.
     pub protocol: Protocol,
+    /// Whether its replies tell where they stand in the log: `CLIENT META`, in RESP3 only.
+    pub has_meta: bool,
     /// How many subscriptions it has.
     pub subscriptions: Subscriptions,
     /// What it asked for last.
@@ -107,6 +109,7 @@ impl ClientRecord {
             library_name: String::new(),
             library_version: String::new(),
             protocol: Protocol::V2,
+            has_meta: false,
             subscriptions: Subscriptions::default(),
             last_command: None,
             connected_at_us: now_us,
@@ -191,7 +194,8 @@ impl fmt::Display for Line<'_> {
         f.write_str("qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r ")?;
         write!(f, "cmd={} user=default redir=-1 ", record.last_command.map_or("NULL", |id| id.spec().name))?;
         write!(f, "resp={} lib-name={} ", record.protocol.number(), record.library_name)?;
-        write!(f, "lib-ver={}", record.library_version)
+        write!(f, "lib-ver={}", record.library_version)?;
+        if record.has_meta { f.write_str(" meta=on") } else { Ok(()) }
     }
 }
 

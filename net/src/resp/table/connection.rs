@@ -86,6 +86,15 @@ static CLIENT: &[CommandSpec] = &[
             Argument::integer("client-id").token("ID").optional().multiple().since("6.2.0"),
         ])
         .tips(&[tips::NONDETERMINISTIC]),
+    CommandSpec::new(CommandId::ClientMeta, "client|meta", 3, Group::Quorate)
+        .flags(PLAIN)
+        .category(Categories::QUORATE)
+        .docs(
+            "0.1.0",
+            "O(1)",
+            "Has replies carry group, epoch, index and loss generation of the entry they stand for (RESP3 attributes).",
+        )
+        .args(&[ON_OFF]),
     row(CommandId::ClientNoEvict, "client|no-evict", 3, ADMINISTRATION)
         .docs("7.0.0", "O(1)", "Accepted for clients that send it; connections are not evicted here.")
         .args(&[ON_OFF]),

@@ -28,6 +28,14 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 )
                 .args(&[Argument::one_of("scope", &[Argument::integer("group"), Argument::word("all", "ALL")])])
                 .tips(&[tips::NONDETERMINISTIC]),
+            row(CommandId::CoreDrain, "core|drain", -3, ADMINISTRATION)
+                .docs(
+                    "0.1.0",
+                    "O(N) in the groups",
+                    "Has a node give up all groups, the ones that it leads first, or stay; returns how many are left.",
+                )
+                .args(&[Argument::integer("node"), Argument::word("off", "OFF").optional()])
+                .tips(&[tips::NONDETERMINISTIC]),
             row(CommandId::CoreEvents, "core|events", -2, ADMINISTRATION)
                 .docs(
                     "0.1.0",
@@ -42,6 +50,9 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 ])
                 .tips(&[tips::NONDETERMINISTIC]),
             row(CommandId::CoreHelp, "core|help", 2, HELP).docs("0.1.0", "O(1)", super::HELP_SUMMARY),
+            row(CommandId::CoreRemove, "core|remove", 3, ADMINISTRATION)
+                .docs("0.1.0", "O(N) in the groups", "Takes a node that holds nothing out of the cluster, for good.")
+                .args(&[Argument::integer("node")]),
             row(CommandId::CoreReplace, "core|replace", 3, ADMINISTRATION)
                 .docs(
                     "0.1.0",
@@ -49,6 +60,14 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                     "Takes a node of the consistent core back that has lost its disk and runs again.",
                 )
                 .args(&[Argument::integer("node")]),
+            row(CommandId::CoreStatus, "core|status", -2, ADMINISTRATION)
+                .docs(
+                    "0.1.0",
+                    "O(N) in nodes and groups",
+                    "Returns what this node knows of the consistent core and of the nodes of the cluster.",
+                )
+                .args(&[Argument::word("json", "JSON").optional()])
+                .tips(&[tips::NONDETERMINISTIC]),
         ]),
     row(CommandId::CoreGet, "core.get", 2, &[Flags::READONLY, Flags::STALE])
         .docs("0.1.0", "O(1)", "Returns value and version of a key that the consistent core keeps on disk.")
@@ -79,11 +98,23 @@ pub(super) static COMMANDS: &[CommandSpec] = &[
                 .args(&[GROUP])
                 .tips(&[tips::NONDETERMINISTIC, tips::ALL_NODES]),
             row(CommandId::LogHelp, "log|help", 2, HELP).docs("0.1.0", "O(1)", super::HELP_SUMMARY),
+            row(CommandId::LogRead, "log|read", -5, ADMINISTRATION)
+                .docs(
+                    "0.1.0",
+                    "O(N) in the entries returned",
+                    "Returns the committed entries of a group from an index on, as the replica of this node holds them.",
+                )
+                .args(&[
+                    Argument::integer("group"),
+                    Argument::integer("index").token("FROM"),
+                    Argument::integer("count").token("COUNT").optional(),
+                ])
+                .tips(&[tips::NONDETERMINISTIC]),
             row(CommandId::LogStatus, "log|status", -2, ADMINISTRATION)
                 .docs(
                     "0.1.0",
                     "O(N) in the groups",
-                    "Returns epoch, leader, and last, commit and applied index of each group.",
+                    "Returns epoch, leader, and first, last, commit and applied index of each group.",
                 )
                 .args(&[GROUP])
                 .tips(&[tips::NONDETERMINISTIC, tips::ALL_NODES]),
