@@ -1,22 +1,17 @@
-//! Seeds of the simulator that every change must pass; `quorate-sim` runs as many more as one has time for.
+//! The first seeds of the simulator, with debug assertions; `.ci/run seeds` runs thousands without, and says what they
+//! never reached.
 
-use std::collections::BTreeSet;
-
-use quorate_engine::testing::sim::{Mode, run, sometimes};
+use quorate_engine::testing::sim::{Mode, run};
 
 /// Seeds in each of the tests, so that they run side by side.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 100;
 
 fn pass(first: u64, mode: Mode) {
-    let mut seen = BTreeSet::new();
     for seed in first..first + SEEDS {
         let report = run(seed, mode);
         assert!(report.events > 100, "seed {seed} had {} events", report.events);
         assert_eq!(report.undecided, 0, "seed {seed} has a history that is too hard to judge");
-        seen.extend(report.sometimes);
     }
-    let missed: Vec<_> = sometimes(mode).into_iter().filter(|what| !seen.contains(what)).collect();
-    assert!(missed.is_empty(), "never reached from seed {first} on: {missed:?}");
 }
 
 #[test]

@@ -17,7 +17,7 @@ const STEPS_MAX: u64 = 1_000_000_000;
 
 /// Simulates clusters of the real engine, one for each seed, with faults that the seed decides.
 ///
-/// Exit code: 0 all is well, 1 a seed failed (or a history is not linearizable), 2 wrong usage or an unreadable file,
+/// Exit code: 0 all is well, 1 a seed failed (with --strict also if something was missed; or a history is not linearizable), 2 wrong usage or an unreadable file,
 /// 3 no verdict.
 #[derive(Debug, Parser)]
 #[command(name = "quorate-sim", version, args_conflicts_with_subcommands = true)]
@@ -39,6 +39,9 @@ struct Arguments {
     /// Begin no more seeds after so many seconds
     #[arg(long)]
     seconds: Option<u64>,
+    /// Fail as well if something that should happen sometimes never did, or a history was too hard to judge
+    #[arg(long)]
+    strict: bool,
     /// Print one JSON object in the end
     #[arg(long)]
     json: bool,
@@ -211,6 +214,7 @@ fn simulate(arguments: &Arguments) -> ExitCode {
     if show_progress {
         eprint!("\r");
     }
-    tally.lock().expect("the lock is not held while a seed runs").print(is_json, None);
-    ExitCode::SUCCESS
+    let tally = tally.lock().expect("the lock is not held while a seed runs");
+    tally.print(is_json, None);
+    ExitCode::from(u8::from(arguments.strict && (tally.sum.undecided > 0 || !tally.missed().is_empty())))
 }

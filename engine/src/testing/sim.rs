@@ -30,6 +30,7 @@ mod key;
 mod loss;
 mod network;
 mod node;
+mod order;
 mod peace;
 mod plan;
 
@@ -44,7 +45,7 @@ use crate::control::detector::Heartbeat;
 use crate::control::record::{Ask, News};
 use crate::control::state::Birth;
 use crate::group::Level;
-use crate::ids::{GroupId, NodeId, ReplicaId};
+use crate::ids::{EntryId, GroupId, NodeId, ReplicaId};
 use crate::output::{Event as Notice, Outcome, Refusal, Token};
 use crate::slots::{SlotMap, slot_of};
 use crate::time::Instant;
@@ -64,7 +65,9 @@ const HEALED_NS: u64 = 20_000 * MS;
 /// How long a client waits for an answer.
 const CLIENT_PATIENCE_NS: u64 = 2_000 * MS;
 /// Steps of the search for an order of one key's operations.
-const SEARCH_STEPS_MAX: u64 = 3_000_000;
+const SEARCH_STEPS_MAX: u64 = 300_000;
+/// Steps of the walk along the order of the log.
+const WALK_STEPS_MAX: u64 = 10_000_000;
 
 /// What came of a run.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +80,7 @@ pub struct Report {
     pub operations: u64,
     /// True time that passed, in nanoseconds.
     pub simulated_ns: u64,
-    /// Keys whose history was too hard to judge.
+    /// Keys whose history was too hard to judge, by the order of the log and by the search for any.
     pub undecided: u64,
     /// What happened that happens sometimes.
     pub sometimes: BTreeSet<&'static str>,
@@ -247,11 +250,11 @@ type LossGen = u64;
 /// An outcome that borrows nothing.
 #[derive(Clone, Debug)]
 enum End {
-    Done(Vec<u8>, LossGen),
+    Done(EntryId, Vec<u8>, LossGen),
     /// Done in no later loss generation than this one, if at all.
-    Accepted(LossGen),
+    Accepted(EntryId, LossGen),
     /// The same.
-    Unknown(LossGen),
+    Unknown(EntryId, LossGen),
     Refused(Refusal),
     /// The connection to the node was refused, or ended.
     Gone {
@@ -388,7 +391,7 @@ impl Sim {
             Event::Reply { client, token, end } => self.reply(client, token, &end),
             Event::Patience { client, token } => {
                 if self.clients[client].is_waiting_for(token) {
-                    self.clients[client].lose(LossGen::MAX, &mut self.histories);
+                    self.clients[client].lose(LossGen::MAX, None, &mut self.histories);
                     self.next_operation(client);
                 }
             }
@@ -506,11 +509,10 @@ impl Sim {
         }
         self.moment += 1;
         self.trace(5, token.0, self.moment);
-        let id = crate::ids::EntryId::START;
         let (outcome, loss_gen) = match end {
-            End::Done(answer, loss_gen) => (Outcome::Done { id, answer }, *loss_gen),
-            End::Accepted(loss_gen) => (Outcome::Accepted { id }, *loss_gen),
-            End::Unknown(loss_gen) => (Outcome::Unknown { id }, *loss_gen),
+            End::Done(id, answer, loss_gen) => (Outcome::Done { id: *id, answer }, *loss_gen),
+            End::Accepted(id, loss_gen) => (Outcome::Accepted { id: *id }, *loss_gen),
+            End::Unknown(id, loss_gen) => (Outcome::Unknown { id: *id }, *loss_gen),
             End::Refused(refusal) => (Outcome::Refused(*refusal), 0),
             End::Gone { is_sent: false } => {
                 self.clients[client].give_up();
@@ -520,7 +522,7 @@ impl Sim {
                 // Whoever had the request is gone, and nobody else gets it.
                 let group = self.clients[client].group_of(token).expect("the client waits for it");
                 let latest = self.core.as_ref().map_or(0, |core| core.latest_loss_gen(group));
-                self.clients[client].lose(latest, &mut self.histories);
+                self.clients[client].lose(latest, None, &mut self.histories);
                 return self.next_operation(client);
             }
         };

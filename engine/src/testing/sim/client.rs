@@ -109,15 +109,15 @@ impl Client {
         loss_gen: LossGen,
         histories: &mut Histories,
     ) -> bool {
-        let seen = match outcome {
-            Outcome::Done { answer, .. } => seen(answer),
+        let (index, seen) = match outcome {
+            Outcome::Done { id, answer } => (id.index, seen(answer)),
             // It certainly never happened, or its end was not waited for.
             Outcome::Refused(_) => {
                 self.under_way = None;
                 return false;
             }
-            Outcome::Accepted { .. } | Outcome::Unknown { .. } => {
-                self.lose(loss_gen, histories);
+            Outcome::Accepted { id } | Outcome::Unknown { id } => {
+                self.lose(loss_gen, Some(id.index), histories);
                 return false;
             }
         };
@@ -125,16 +125,17 @@ impl Client {
             self.under_way.take().expect("an operation is under way");
         self.leaders.insert(group, node);
         let op = KeyOp { asked, seen: Some(seen) };
-        histories.entry(key).or_default().answer(loss_gen, Operation { op, called, returned: Some(returned) });
+        histories.entry(key).or_default().answer(loss_gen, index, Operation { op, called, returned: Some(returned) });
         true
     }
 
-    /// Nobody will tell how the operation under way ended. It is done in no later loss generation than this one, if at all.
-    pub(super) fn lose(&mut self, latest: LossGen, histories: &mut Histories) {
+    /// Nobody will tell how the operation under way ended. It is done in no later loss generation than this one, if at all, and
+    /// at this index if one is known.
+    pub(super) fn lose(&mut self, latest: LossGen, index: Option<LogIndex>, histories: &mut Histories) {
         let Some(UnderWay { key, asked, called, .. }) = self.under_way.take() else { return };
         if asked != Asked::Get {
             let op = KeyOp { asked, seen: None };
-            histories.entry(key).or_default().leave_open(latest, Operation { op, called, returned: None });
+            histories.entry(key).or_default().leave_open(latest, index, Operation { op, called, returned: None });
         }
     }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::LossGen;
+use crate::ids::LogIndex;
 use crate::testing::history::{Model, Operation};
 
 /// What was asked of a key, and what was answered if that is known.
@@ -142,32 +143,57 @@ fn step_longer(end: &[u8], len: usize, op: &KeyOp) -> Option<Held> {
 /// What all clients saw of one key.
 #[derive(Debug, Default)]
 pub(super) struct KeyHistory {
-    /// What was answered, by the loss generation of the answer.
-    answered: BTreeMap<LossGen, Vec<Operation<KeyOp>>>,
+    /// What was answered, by the loss generation of the answer, and the entry that each answer names.
+    answered: BTreeMap<LossGen, Vec<(LogIndex, Operation<KeyOp>)>>,
     /// What may have been done in a generation up to this one, or never. What a leader has appended can be done in a later one only
     /// as part of what is found there.
-    open: Vec<(LossGen, Operation<KeyOp>)>,
+    open: Vec<(LossGen, Open)>,
+}
+
+/// What may have been done.
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    pub(super) operation: Operation<KeyOp>,
+    /// The index at which it was done if it was, where that is known.
+    pub(super) index: Option<LogIndex>,
+}
+
+/// What all clients saw of one key in one loss generation.
+#[derive(Debug)]
+pub(super) struct Generation {
+    /// How the key behaves.
+    pub(super) model: KeyModel,
+    /// What was answered: a write at its entry, a read behind the last one it saw.
+    pub(super) answered: Vec<(LogIndex, Operation<KeyOp>)>,
+    /// What may have been done.
+    pub(super) open: Vec<Open>,
 }
 
 impl KeyHistory {
-    pub(super) fn answer(&mut self, loss_gen: LossGen, operation: Operation<KeyOp>) {
-        self.answered.entry(loss_gen).or_default().push(operation);
+    pub(super) fn answer(&mut self, loss_gen: LossGen, index: LogIndex, operation: Operation<KeyOp>) {
+        self.answered.entry(loss_gen).or_default().push((index, operation));
     }
 
-    pub(super) fn leave_open(&mut self, latest: LossGen, operation: Operation<KeyOp>) {
-        self.open.push((latest, operation));
+    pub(super) fn leave_open(&mut self, latest: LossGen, index: Option<LogIndex>, operation: Operation<KeyOp>) {
+        self.open.push((latest, Open { operation, index }));
     }
 
-    /// Returns the model of each loss generation, and what was seen in it.
-    pub(super) fn generations(&self) -> impl Iterator<Item = (KeyModel, Vec<Operation<KeyOp>>)> {
+    pub(super) fn generations(&self) -> impl Iterator<Item = Generation> {
         self.answered.iter().map(|(loss_gen, answered)| {
-            let end = answered.iter().filter_map(|operation| operation.returned).max();
+            let end = answered.iter().filter_map(|(_, operation)| operation.returned).max();
             // What was called behind the last answer cannot be in any of them.
-            let is_open =
-                |(latest, operation): &&(LossGen, Operation<KeyOp>)| latest >= loss_gen && Some(operation.called) < end;
-            let open = self.open.iter().filter(is_open).map(|(_, operation)| operation);
-            (KeyModel { is_found: *loss_gen > 0 }, answered.iter().chain(open).cloned().collect())
+            let is_open = |(latest, open): &&(LossGen, Open)| latest >= loss_gen && Some(open.operation.called) < end;
+            let open = self.open.iter().filter(is_open).map(|(_, open)| open.clone()).collect();
+            Generation { model: KeyModel { is_found: *loss_gen > 0 }, answered: answered.clone(), open }
         })
+    }
+}
+
+impl Generation {
+    /// Returns all of it in the time of the clients.
+    pub(super) fn history(&self) -> Vec<Operation<KeyOp>> {
+        let open = self.open.iter().map(|open| &open.operation);
+        self.answered.iter().map(|(_, operation)| operation).chain(open).cloned().collect()
     }
 }
 

@@ -143,7 +143,7 @@ impl Sim {
             Sent::Ask { from, group, ask } => self.ask(from, group, ask),
             Sent::Reply { token, end } => {
                 let client = client_of(token);
-                if let (End::Done(_, loss_gen), Some(group)) = (&end, self.clients[client].group_of(token)) {
+                if let (End::Done(_, _, loss_gen), Some(group)) = (&end, self.clients[client].group_of(token)) {
                     self.judge.answer(group, *loss_gen);
                 }
                 let at = self.now + self.links.delay();
@@ -265,10 +265,10 @@ impl Performer<'_> {
                 }
                 Output::Reply { token, outcome } => {
                     let end = match outcome {
-                        Outcome::Done { answer, .. } => End::Done(answer.to_vec(), self.heard(token).active),
-                        Outcome::Accepted { .. } => End::Accepted(self.heard(token).pending),
+                        Outcome::Done { id, answer } => End::Done(id, answer.to_vec(), self.heard(token).active),
+                        Outcome::Accepted { id } => End::Accepted(id, self.heard(token).pending),
                         Outcome::Refused(refusal) => End::Refused(refusal),
-                        Outcome::Unknown { .. } => End::Unknown(self.heard(token).pending),
+                        Outcome::Unknown { id } => End::Unknown(id, self.heard(token).pending),
                     };
                     self.sent.push(Sent::Reply { token, end });
                 }
