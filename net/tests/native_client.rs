@@ -310,7 +310,7 @@ fn a_lost_connection_leaves_writes_unknown_and_asks_reads_again() {
 /// A node that does what it is asked first.
 fn answer_one(listener: TcpListener) {
     let mut peer = accept(&listener).welcome();
-    let asked = peer.asked().unwrap();
+    let asked = peer.asked().expect("the client asks for something");
     peer.done(&asked, 1, |answer| answer.ok());
 }
 
