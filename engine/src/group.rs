@@ -11,6 +11,7 @@ mod divergence;
 mod follower;
 mod hearing;
 mod leader;
+mod left;
 mod requests;
 mod sending;
 mod status;
@@ -39,6 +40,7 @@ use candidate::Candidate;
 use divergence::Diverged;
 use follower::Follower;
 use leader::{Leader, Status};
+use left::LeftWrites;
 
 pub use status::{GroupState, GroupStatus, MemberStatus, Standing};
 
@@ -144,9 +146,8 @@ pub(crate) struct Group {
     repaired: LogIndex,
     /// What was applied when the last scrub began that found nothing, and when the present one did.
     scrubbed: [LogIndex; 2],
-    /// Planted bug 11: requests that wait for what was appended here, whatever has become of it.
-    #[cfg(planted)]
-    left_waiting: crate::waiting::WaitingList,
+    /// Writes that were appended while it led, and that somebody waits for.
+    left: LeftWrites,
     /// Whether it is on the list of groups with something to do at the end of the turn.
     is_dirty: bool,
 }
@@ -184,8 +185,7 @@ impl Group {
             diverged: None,
             repaired: LogIndex(0),
             scrubbed: [LogIndex(0); 2],
-            #[cfg(planted)]
-            left_waiting: crate::waiting::WaitingList::default(),
+            left: LeftWrites::default(),
             is_dirty: false,
         }
     }
@@ -363,6 +363,7 @@ impl Group {
             Role::Candidate(_) => {}
             Role::Follower(_) => self.config = active.clone(),
         }
+        self.give_up_left(shared);
         if self.leads() && self.config.epoch == active.epoch {
             self.loss_gen = active.loss_gen;
         }
@@ -417,12 +418,9 @@ impl Group {
         match &mut self.role {
             Role::Leader(deposed) => {
                 shared.outputs.notify(Event::Deposed { group: self.config.group, epoch: self.config.epoch });
-                #[cfg(planted)]
-                if planted::is(11) {
-                    self.left_waiting = core::mem::take(&mut deposed.waiting);
-                }
+                self.left.leave(&mut deposed.waiting, &self.replica.log, &shared.pool);
                 let known = leader.map_or(self.config.leader, |leader| leader.node);
-                deposed.end_all(shared, &self.replica, self.config.group, known);
+                deposed.refuse_all(shared, self.config.group, known);
                 self.role = Role::Follower(Box::new(Follower::of(leader)));
             }
             Role::Candidate(_) => self.role = Role::Follower(Box::new(Follower::of(leader))),
@@ -435,6 +433,19 @@ impl Group {
         }
         if let Some(news) = &self.news {
             self.config = news.active.clone();
+        }
+        self.give_up_left(shared);
+    }
+
+    /// Waits no longer for what was appended while this replica led, if it may be the last to hear of it: a greater loss
+    /// generation is named, or its own state is wrong.
+    fn give_up_left(&mut self, shared: &mut Shared) {
+        let is_lost = self.news.as_ref().is_some_and(|News { active, pending, .. }| {
+            let pending = pending.as_ref().map(|change| &change.config);
+            [Some(active), pending].into_iter().flatten().any(|config| config.loss_gen > self.loss_gen)
+        });
+        if is_lost || self.diverged.is_some() {
+            self.left.end_all(shared);
         }
     }
 
@@ -485,7 +496,7 @@ impl Group {
         if matches!(self.role, Role::Leader(_)) || self.diverged.is_some() {
             return;
         }
-        shared.apply_committed(&mut self.replica);
+        self.left.apply_committed(shared, &mut self.replica);
     }
 
     /// Does what time asks for: deadlines, expiries, notices, probes.
@@ -495,6 +506,7 @@ impl Group {
     pub(crate) fn on_alarm(&mut self, shared: &mut Shared, now: Instant) -> Result<(), LogFull> {
         // Whatever else finds no room: the news may say that it is not needed any more.
         let followed = self.follow_news(shared, now);
+        self.left.end_late(shared, now);
         self.tell_diverged(shared, now);
         match self.leading() {
             Some(mut leading) => leading.on_alarm(shared, now)?,
@@ -512,7 +524,7 @@ impl Group {
             Role::Candidate(candidate) => Some(candidate.ask_at),
             Role::Follower(_) => self.next_tell(),
         };
-        earlier(alarm, self.news_retry_at)
+        earlier(earlier(alarm, self.left.next_deadline()), self.news_retry_at)
     }
 
     /// Returns the bytes of the entries `first ..= last`, which must lie side by side; empty if `last < first`.

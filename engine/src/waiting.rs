@@ -109,6 +109,11 @@ impl WaitingList {
         Some((waiter.index, waiter.token))
     }
 
+    /// Takes all writes, in order.
+    pub(crate) fn take_writes(&mut self) -> VecDeque<WriteWaiter> {
+        core::mem::take(&mut self.writes)
+    }
+
     /// Parks a read.
     pub fn add_read(&mut self, after: LogIndex, token: Token, deadline: Instant, command: &[u8]) {
         let mut buffer = self.spare.pop().unwrap_or_default();

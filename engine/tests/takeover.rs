@@ -412,28 +412,6 @@ fn a_sealed_leader_neither_answers_nor_acknowledges_any_more() {
 }
 
 #[test]
-fn what_was_under_way_when_its_leader_was_deposed_ends_as_unknown() {
-    let mut cluster = three();
-    cluster.pause(B);
-    cluster.pause(C);
-    let under_way = cluster.set(b"x", b"1");
-    cluster.end_turn(A);
-    cluster.drop_messages(A, B);
-    cluster.drop_messages(A, C);
-    cluster.resume(B);
-    cluster.resume(C);
-    cluster.take_over(G, B);
-    cluster.settle();
-    assert!(matches!(cluster.end(under_way), Some(End::Unknown(_))), "{:?}", cluster.end(under_way));
-    cluster.run_for(150);
-    // The answer of A completed the seal, so its log was the best: the write has come to be.
-    let read = cluster.get(b"x");
-    cluster.settle();
-    assert_eq!(cluster.answer(read), Answer::Bulk(b"1"));
-    cluster.check();
-}
-
-#[test]
 fn nobody_serves_before_the_leases_of_the_leader_before_have_run_out() {
     let mut cluster = three();
     write(&mut cluster, b"x", b"1");

@@ -93,8 +93,8 @@ pub struct CoreSettings {
     pub suspicion: Duration,
     /// How long a change may take before it is superseded: see [`Planner`](crate::control::planner::Planner).
     pub patience: Duration,
-    /// How often it looks at what is to be done. Elections count in it: another core node leads eight to twelve ticks
-    /// after one has failed.
+    /// How often it looks at what is to be done while it leads. Elections count in it, in rounds of four: another core node
+    /// leads eight to twelve ticks after one has failed.
     pub tick: Duration,
 }
 
@@ -211,14 +211,15 @@ impl<S: EraStore> Core<S> {
         if now < self.wake_at() {
             return;
         }
-        let tick = nanos(self.settings.tick);
-        let passed = 1 + (now.0 - self.next_tick.0) / tick;
+        let ticks = self.ticks_per_look();
+        let look = nanos(self.settings.tick).saturating_mul(ticks);
+        let passed = 1 + (now.0 - self.next_tick.0) / look;
         if self.has_stood_still(now) {
             self.detector.stood_still(now);
         }
         // Nobody was heard during a pause, so no more than one round of the election may end with it.
-        (0..passed.min(ELECTION_TICKS)).for_each(|_| self.consensus.tick());
-        self.next_tick = Instant(self.next_tick.0.saturating_add(passed.saturating_mul(tick)));
+        (0..passed.saturating_mul(ticks).min(ELECTION_TICKS)).for_each(|_| self.consensus.tick());
+        self.next_tick = Instant(self.next_tick.0.saturating_add(passed.saturating_mul(look)));
         self.advance(now);
         self.look_after_groups(now);
         self.advance(now);
@@ -290,6 +291,15 @@ impl<S: EraStore> Core<S> {
     #[must_use]
     pub fn silent(&self, now: Instant) -> Vec<NodeId> {
         if self.has_stood_still(now) { Vec::new() } else { self.detector.silent(now).collect() }
+    }
+
+    /// Returns how many ticks pass at once. Whoever does not lead has nothing to look after: its ticks end rounds of the
+    /// election, and to wake for the others would only take time from the data.
+    fn ticks_per_look(&self) -> u64 {
+        match self.role {
+            Role::Leader(_) => 1,
+            Role::Follower | Role::Replaced => ELECTION_TICKS,
+        }
     }
 
     /// Whether what is due is so late that this core node cannot have heard what others said meanwhile.

@@ -378,7 +378,7 @@ impl Group {
         let (config, wait_until, awaited) = (candidate.config.clone(), candidate.granted_until(), candidate.awaited());
         let wait_until = if planted::is(rule::WAIT_FOR_LEASES) { now } else { wait_until };
         self.replica.advance_commit(commit);
-        shared.apply_committed(&mut self.replica);
+        self.left.apply_committed(shared, &mut self.replica);
         #[cfg(planted)]
         if planted::is(rule::KEEP_STAMPS) {
             self.replica.restamp(&mut shared.pool, config.epoch);
@@ -411,10 +411,7 @@ impl Group {
         let (group, epoch) = (leading.config.group, leading.config.epoch);
         shared.outputs.notify(Event::Adopted { group, epoch });
         leading.ask_core(shared, now);
-        #[cfg(planted)]
-        if planted::is(11) {
-            leader.waiting = core::mem::take(&mut self.left_waiting);
-        }
+        self.left.hand_to(&mut leader.waiting, shared, &self.replica);
         self.role = Role::Leader(Box::new(leader));
         Ok(())
     }

@@ -117,7 +117,10 @@ impl Group {
         self.diverged = Some(Diverged { stuck, tell_at: Instant(0) });
         match &mut self.role {
             Role::Leader(_) | Role::Candidate(_) => self.step_down(shared, None),
-            Role::Follower(follower) => follower.owe_nothing(),
+            Role::Follower(follower) => {
+                follower.owe_nothing();
+                self.give_up_left(shared);
+            }
         }
     }
 

@@ -176,14 +176,9 @@ impl Leader {
         }
     }
 
-    /// Ends all requests that wait: what was appended may still commit.
-    pub(super) fn end_all(&mut self, shared: &mut Shared, replica: &Replica, group: GroupId, leader: NodeId) {
+    /// Refuses all that waits for something else than what was appended.
+    pub(super) fn refuse_all(&mut self, shared: &mut Shared, group: GroupId, leader: NodeId) {
         let never = Instant(u64::MAX);
-        while let Some((index, token)) = self.waiting.take_late_write(never) {
-            shared.waiter_count -= 1;
-            let epoch = replica.log.epoch_at(&shared.pool, index).unwrap_or_default();
-            shared.outputs.reply(token, Ended::Unknown { id: EntryId { epoch, index } });
-        }
         let refusal = Refusal::NotLeader { group, leader };
         while let Some(read) = self.waiting.take_late_read(never) {
             shared.waiter_count -= 1;

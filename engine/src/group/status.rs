@@ -126,7 +126,7 @@ impl Group {
             used_bytes: self.replica.kv.used_bytes(),
             waiter_count: match &self.role {
                 Role::Leader(leader) => leader.waiting.len(),
-                Role::Candidate(_) | Role::Follower(_) => 0,
+                Role::Candidate(_) | Role::Follower(_) => self.left.len(),
             },
         }
     }

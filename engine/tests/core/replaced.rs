@@ -181,7 +181,9 @@ fn chaos(seed: u64, rules: Rules) -> u32 {
                 stage.bring_back(node, usize::try_from(shelved).expect("below a usize"));
                 stage.boot(node);
             }
-            2..=4 => {
+            // Nobody replaces a store that is there: with a disk that has come back this instant, the core does not know better yet,
+            // and would go over to the store that it was shown before.
+            2..=4 if stage.nodes[&node].store.era().is_none() => {
                 let other = stage.random.choice(core_nodes);
                 // Whoever takes itself for the leader may be told.
                 replace_at(&mut stage, other, node);
