@@ -262,7 +262,8 @@ impl Group {
     pub(crate) fn on_peer_lost(&mut self, node: NodeId, incarnation: Incarnation) {
         match &mut self.role {
             Role::Leader(leader) => leader.on_peer_lost(node, incarnation),
-            Role::Candidate(_) => {}
+            // It may have waited for that one.
+            Role::Candidate(candidate) => candidate.ask_at = Instant(0),
             Role::Follower(follower) => follower.on_peer_lost(ReplicaId { node, incarnation }),
         }
     }

@@ -4,7 +4,7 @@ use quorate_engine::GroupState;
 use quorate_engine::config::Config;
 use quorate_engine::ids::{GroupId, NodeId};
 use quorate_engine::machine::answer::Answer;
-use quorate_engine::output::Token;
+use quorate_engine::output::{Event, Token};
 use quorate_engine::testing::cluster::{Cluster, End};
 
 const A: NodeId = NodeId(1);
@@ -121,4 +121,53 @@ fn nobody_is_answered_any_more_once_a_loss_is_accepted() {
     cluster.accept_loss(G, &[A, C]);
     cluster.end_turn(A);
     assert_unknown(&cluster, under_way);
+}
+
+/// B and C would be enough, and neither has what A has appended.
+#[test]
+fn who_takes_over_waits_for_the_leader_before_as_long_as_it_has_to_wait_anyway() {
+    let mut cluster = three();
+    let under_way = append_alone(&mut cluster, b"1");
+    cluster.pause(A);
+    cluster.take_over(G, B);
+    cluster.run_for(20);
+    assert_eq!(cluster.status(B, G).state, GroupState::TakingOver);
+    cluster.resume(A);
+    cluster.run_for(20);
+    assert_eq!(cluster.status(B, G).state, GroupState::Serving);
+    cluster.assert_done(under_way);
+    assert_x(&mut cluster, b"1");
+}
+
+#[test]
+fn who_takes_over_from_a_leader_that_does_not_answer_waits_no_longer_than_for_leases() {
+    let mut cluster = three();
+    let under_way = append_alone(&mut cluster, b"1");
+    cluster.pause(A);
+    cluster.take_over(G, B);
+    cluster.run_for(150);
+    assert_eq!(cluster.status(B, G).state, GroupState::Serving);
+    cluster.resume(A);
+    cluster.run_for(150);
+    assert_unknown(&cluster, under_way);
+    cluster.check();
+}
+
+/// Nothing comes from a leader whose connection is lost.
+#[test]
+fn who_takes_over_from_a_leader_that_is_lost_asks_for_the_log_at_once() {
+    let mut cluster = three();
+    cluster.pause(A);
+    cluster.take_over(G, B);
+    cluster.run_for(5);
+    let adopted = |cluster: &Cluster| {
+        cluster.events().iter().any(|(node, event)| *node == B && matches!(event, Event::Adopted { .. }))
+    };
+    assert!(!adopted(&cluster));
+    cluster.crash(A);
+    cluster.run_for(5);
+    assert!(adopted(&cluster));
+    cluster.run_for(150);
+    assert_eq!(cluster.status(B, G).state, GroupState::Serving);
+    cluster.check();
 }

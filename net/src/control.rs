@@ -169,7 +169,7 @@ impl Control {
         let register_at = self.is_registering().then_some(self.register_at);
         let core_at = self.core().map(Core::wake_at);
         let wish_at = self.wish.as_ref().map(|wish| wish.say_at);
-        [self.beat_at]
+        [self.beat_due()]
             .into_iter()
             .chain(wish_at)
             .chain(dial_at)
@@ -178,6 +178,13 @@ impl Control {
             .chain(self.events_due())
             .min()
             .expect("there is one")
+    }
+
+    /// When the node next says that it lives: with what its core node says, if that is soon, so that others wake once for both.
+    fn beat_due(&self) -> Instant {
+        let latest = self.beat_at.saturating_add(self.facts.settings.replication().suspicion / 15);
+        let core_at = self.core().map(Core::wake_at);
+        core_at.filter(|at| (self.beat_at..=latest).contains(at)).unwrap_or(self.beat_at)
     }
 
     fn do_what_is_due(&mut self) {
@@ -194,7 +201,7 @@ impl Control {
         }
         // Others wait for this word: a node is suspected when enough say that it is silent.
         let has_news = self.core().is_some_and(|core| core.silent(now) != self.said_silent);
-        if has_news || self.beat_at <= now {
+        if has_news || self.beat_due() <= now {
             self.beat_at = now.saturating_add(self.facts.settings.replication().suspicion / 4);
             self.beat();
             self.close_silent_visitors();

@@ -8,6 +8,9 @@
 //!     └────────────────────────────┘
 //! ```
 //!
+//! While leases have to be waited for anyway, the answer of an active leader that is connected is waited for too: what only it holds
+//! is adopted then.
+//!
 //! After a loss that was accepted, all members of the active configuration that are left have to promise, however few they are,
 //! and it waits for the length of a lease: nobody says any more what the others had granted. After the core was restored, all
 //! members of the new configuration have to: whoever is counted just now is among them, or counts for dead.
@@ -131,6 +134,14 @@ impl Candidate {
     fn awaited(&self) -> Option<ReplicaId> {
         let is_silent = matches!(self.seals, Seals::Quorum) && self.answer_of_leader().is_none();
         self.target.leader_replica().filter(|_| is_silent)
+    }
+
+    /// Returns how long the answer of the active leader is waited for, though it is not needed: as long as leases have to be
+    /// waited for anyway, and it may come. What only that leader holds is not lost then, and who waits for it hears no "unknown".
+    fn waits_for_leader(&self, now: Instant, is_connected: impl Fn(ReplicaId) -> bool) -> Option<Instant> {
+        let until = self.granted_until();
+        let is_awaited = self.awaited().is_some_and(is_connected) && now < until;
+        (is_awaited && !self.answers.is_empty()).then_some(until)
     }
 
     /// Returns how far the best log is committed, for all that was answered. After a loss, a member that has not followed anybody
@@ -355,6 +366,10 @@ impl Group {
         let Role::Candidate(candidate) = &mut self.role else { return Ok(()) };
         candidate.wants_room = false;
         let (me, group, epoch) = (shared.me, self.config.group, candidate.config.epoch);
+        if let Some(until) = candidate.waits_for_leader(now, |leader| shared.is_connected(leader)) {
+            candidate.ask_at = candidate.ask_at.min(until);
+            return Ok(());
+        }
         let best = candidate.best(|holder| holder == me || shared.is_connected(holder));
         let Some(best) = best else { return Ok(()) };
         if self.replica.log.last_id() == best.tail {
