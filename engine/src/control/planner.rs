@@ -251,7 +251,10 @@ impl View<'_> {
         let active = self.record.active();
         let is_enough = |members: &[Member]| members.len() >= self.write_quorum();
         let mut members = self.well();
-        let staying: Vec<Member> = members.iter().copied().filter(|member| self.is_placed(member.node)).collect();
+        // Whoever leads is told by the next leader what became of its last writes: it goes afterwards.
+        let stays =
+            |member: &&Member| self.is_placed(member.node) || (member.node == active.leader && active.leader != leader);
+        let staying: Vec<Member> = members.iter().filter(stays).copied().collect();
         // Whoever is to go stays until those are here that are to come.
         if self.others().is_empty() && is_enough(&staying) && staying.iter().any(|member| member.node == leader) {
             return staying;
@@ -566,7 +569,10 @@ mod tests {
         stage.state.apply(&Command::Place { group: G, nodes: vec![NodeId(2), NodeId(3)] });
         let planned = stage.pass(1, &[1, 2, 3]).expect("a move");
         assert_eq!((planned.kind, planned.leader), (ChangeKind::Takeover, NodeId(2)));
-        assert_eq!(nodes(&planned.members), [2, 3]);
+        assert_eq!(nodes(&planned.members), [1, 2, 3], "whoever leads hears what becomes of its last writes");
+        stage.activate();
+        let planned = stage.pass(1, &[1, 2, 3]).expect("then it goes");
+        assert_eq!((planned.kind, nodes(&planned.members)), (ChangeKind::Live, vec![2, 3]));
         stage.activate();
         assert_eq!(stage.pass(1, &[1, 2, 3]), None);
     }

@@ -326,7 +326,7 @@ impl Cluster {
     pub(crate) fn loss_gen_of_a_reply(&self, id: u16) -> u64 {
         let mut client = Client::connect(self.client(id)).expect("the node listens");
         let get = Command::new(Op::Get, b"any");
-        client.execute(&get).expect("its group is led").token.loss_gen
+        until("its group is led", || client.execute(&get).ok()).token.loss_gen
     }
 
     /// Returns what a node says of itself and its replicas.

@@ -70,8 +70,11 @@ fn cor_5_a_core_whose_majority_is_lost_is_restored_from_the_node_that_is_left() 
     cluster.node_mut(1).start_with(&["--restore"]);
     wait_for_restoration(&cluster);
     [(1, 3), (2, 2), (3, 2)].into_iter().for_each(|(node, count)| wait_for_registration(&cluster, node, count));
-    let refused = cluster.connect(4).ask(&["SET", "k", "2"]);
-    assert!(refused.is_error("UNAVAILABLE") || refused.is_error("NOQUORUM"), "nobody has accepted a loss: {refused:?}");
+    until("it is known that nobody serves", || {
+        let refused = cluster.connect(4).ask(&["SET", "k", "2"]);
+        assert!(matches!(refused, Reply::Error(_)), "nobody has accepted a loss: {refused:?}");
+        (refused.is_error("UNAVAILABLE") || refused.is_error("NOQUORUM")).then_some(())
+    });
 
     let (code, said) = core_verb(&cluster, &["accept-loss", "--all"], 4);
     assert!(code == 0 && said.contains("its loss generation is 1000000000000"), "{code}: {said}");
