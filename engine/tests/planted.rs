@@ -9,22 +9,22 @@ use quorate_engine::testing::sim::{Mode, run};
 
 /// Bugs, and the first seed from 1 on that finds each of them.
 const FOUND: [(u32, u64); 16] = [
-    (1, 9),
-    (2, 588),
-    (3, 3),
-    (4, 8),
-    (5, 98),
-    (6, 2),
+    (1, 24),
+    (2, 2619),
+    (3, 18),
+    (4, 20),
+    (5, 9),
+    (6, 4),
     (7, 2),
-    (8, 2),
-    (10, 9),
-    (11, 2),
-    (13, 17),
-    (15, 2),
+    (8, 8),
+    (10, 3),
+    (11, 7),
+    (13, 10),
+    (15, 7),
     (16, 2),
-    (17, 30),
-    (20, 2),
-    (99, 17),
+    (17, 13),
+    (20, 8),
+    (99, 22),
 ];
 
 /// Planted, and not found by the first 3,000 seeds: the model finds it.
