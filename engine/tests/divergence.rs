@@ -139,6 +139,49 @@ fn what_was_said_of_a_state_that_is_replaced_is_not_said_of_the_one_in_its_place
     }
 }
 
+/// Seeds 514182 and 516994 of the simulator.
+#[test]
+fn a_leader_that_has_not_heard_of_a_repair_goes_on_until_it_can_compare_again() {
+    let mut cluster = with_keys(3, config());
+    damage(&mut cluster, B, b"key7", Damage::Value);
+    cluster.set(b"key1", b"value");
+    while told(&cluster).1.is_empty() {
+        for node in [A, B, C] {
+            cluster.end_turn(node);
+        }
+        for (from, to) in [(B, A), (A, C), (C, A), (A, B)] {
+            cluster.deliver(from, to);
+        }
+        cluster.tick(1);
+    }
+    // What B answers is lost, its leader gives that snapshot up, and is far ahead when it hears of B again.
+    let step = |cluster: &mut Cluster| {
+        for node in [A, B, C] {
+            cluster.end_turn(node);
+        }
+        cluster.drop_messages(A, B);
+        cluster.drop_messages(B, A);
+        cluster.deliver(A, C);
+        cluster.deliver(C, A);
+        cluster.tick(1);
+    };
+    for number in 0..70 {
+        let token = cluster.set(b"key2", format!("{number}").as_bytes());
+        while cluster.end(token).is_none() {
+            step(&mut cluster);
+        }
+    }
+    for _ in 0..300 {
+        step(&mut cluster);
+    }
+    assert!(cluster.status(B, G).last.0 + 64 < cluster.status(A, G).last.0);
+    cluster.run_for(500);
+    assert_eq!(told(&cluster), (vec![B], vec![B]));
+    assert_eq!(cluster.status(B, G).applied, cluster.status(A, G).last);
+    assert_eq!(cluster.status(A, G).members[1].standing, Standing::Voter);
+    cluster.check();
+}
+
 #[test]
 fn in_the_middle_of_a_stream_states_are_compared_as_well() {
     let mut cluster = with_keys(3, config());

@@ -121,6 +121,7 @@ impl Candidate {
     fn granted_until(&self) -> Instant {
         let latest = self.answers.iter().map(|answer| answer.granted_until).max().unwrap_or(Instant(0));
         match self.seals {
+            _ if planted::is(rule::WAIT_FOR_LEASES) => Instant(0),
             Seals::Left { granted_until, .. } => latest.max(granted_until),
             Seals::Quorum => self.answer_of_leader().map_or(latest, |answer| answer.granted_until),
         }
@@ -141,7 +142,7 @@ impl Candidate {
     fn waits_for_leader(&self, now: Instant, is_connected: impl Fn(ReplicaId) -> bool) -> Option<Instant> {
         let until = self.granted_until();
         let is_awaited = self.awaited().is_some_and(is_connected) && now < until;
-        (is_awaited && !self.answers.is_empty()).then_some(until)
+        (is_awaited && !self.answers.is_empty() && !planted::is(rule::WAIT_BEFORE_ACTIVE)).then_some(until)
     }
 
     /// Returns how far the best log is committed, for all that was answered. After a loss, a member that has not followed anybody
@@ -391,7 +392,6 @@ impl Group {
         // These entries may be applied, and nothing is said about them before activation.
         let commit = candidate.commit(best);
         let (config, wait_until, awaited) = (candidate.config.clone(), candidate.granted_until(), candidate.awaited());
-        let wait_until = if planted::is(rule::WAIT_FOR_LEASES) { now } else { wait_until };
         self.replica.advance_commit(commit);
         self.left.apply_committed(shared, &mut self.replica);
         #[cfg(planted)]

@@ -403,6 +403,10 @@ impl Leading<'_> {
             return peer.shrink_window(ack.matched);
         }
         if !self.compare(shared, position, &ack) {
+            // It may have been repaired since, and can say so only behind the entries that it lacks.
+            if tally != Tally::Before {
+                self.leader.peers[position].go_on(ack.matched, now);
+            }
             return;
         }
         let peer = &mut self.leader.peers[position];

@@ -217,11 +217,17 @@ impl Peer {
             }
             Tally::Current | Tally::Before | Tally::Next => {}
         }
-        self.shrink_window(matched);
         if tally == Tally::Before {
-            return;
+            return self.shrink_window(matched);
         }
         self.matched = self.matched.max(matched);
+        self.go_on(matched, now);
+    }
+
+    /// Is sent what lies behind what it has acknowledged.
+    pub(crate) fn go_on(&mut self, matched: LogIndex, now: Instant) {
+        self.heard = now;
+        self.shrink_window(matched);
         match &mut self.progress {
             Progress::Probe { .. } => self.progress = Progress::Replicate { next: matched.next() },
             Progress::Replicate { next } => *next = (*next).max(matched.next()),
