@@ -183,7 +183,7 @@ impl Control {
     /// When the node next says that it lives: with what its core node says, if that is soon, so that others wake once for both.
     fn beat_due(&self) -> Instant {
         let latest = self.beat_at.saturating_add(self.facts.settings.replication().suspicion / 15);
-        let core_at = self.core().map(Core::wake_at);
+        let core_at = self.core().map(Core::next_round);
         core_at.filter(|at| (self.beat_at..=latest).contains(at)).unwrap_or(self.beat_at)
     }
 

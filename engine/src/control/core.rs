@@ -21,7 +21,9 @@
 //! empty log. K4. In steady state nothing is proposed.
 //!
 //! # Time and units
-//! The host's monotonic clock. Elections count ticks; after a pause at most one round of an election is caught up on.
+//! The host's monotonic clock. Elections go in rounds; after a pause at most one of them is caught up on. A round is ended together
+//! with that of another core node if it would soon end anyway, and the leader looks after groups when a round ends, a node falls
+//! silent, or something has changed: while nothing does, core nodes wake as rarely as that allows.
 //!
 //! # Bounds
 //! The log is replaced by an image every 1,024 entries. What lies undecided in it is bounded by what nodes register and
@@ -49,7 +51,7 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use self::consensus::{Consensus, ELECTION_TICKS};
+use self::consensus::Consensus;
 pub use self::entry::{Entry, Image};
 pub use self::era::{Era, EraId, EraStore, Pledge, ReplaceError};
 use self::leading::Leadership;
@@ -59,6 +61,9 @@ use crate::control::detector::Detector;
 use crate::control::state::{Birth, Command, State};
 use crate::ids::NodeId;
 use crate::time::{Instant, nanos};
+
+/// So often a leader looks at most after groups in a round.
+const LOOKS_PER_ROUND: u32 = 4;
 
 /// See the module.
 pub struct Core<S: EraStore> {
@@ -73,7 +78,12 @@ pub struct Core<S: EraStore> {
     applied: usize,
     detector: Detector,
     role: Role,
-    next_tick: Instant,
+    /// When a round of the election ends.
+    next_round: Instant,
+    /// When it looked last at who is silent and, if it leads, at what is to be done.
+    looked_at: Instant,
+    /// Whether something has changed since.
+    wants_look: bool,
     wall: WallClock,
     outputs: VecDeque<CoreOutput>,
 }
@@ -93,9 +103,8 @@ pub struct CoreSettings {
     pub suspicion: Duration,
     /// How long a change may take before it is superseded: see [`Planner`](crate::control::planner::Planner).
     pub patience: Duration,
-    /// How often it looks at what is to be done while it leads. Elections count in it, in rounds of four: another core node
-    /// leads eight to twelve ticks after one has failed.
-    pub tick: Duration,
+    /// How long a round of an election lasts: another core node leads two or three rounds after one has failed.
+    pub round: Duration,
 }
 
 /// What the wall clock shows, as far as the host has said; nothing is decided by it.
@@ -122,12 +131,12 @@ enum Role {
 }
 
 impl CoreSettings {
-    /// Returns the settings of a core node with the usual times: a change has twice the suspicion time, and there are 15
-    /// ticks in one.
+    /// Returns the settings of a core node with the usual times: a change has twice the suspicion time, and a round of an
+    /// election four fifteenths of it.
     #[must_use]
     pub fn new(me: NodeId, era: Era, birth: Birth, suspicion: Duration) -> Self {
         let nodes = era.stores.keys().copied().collect();
-        Self { me, nodes, era, birth, suspicion, patience: 2 * suspicion, tick: suspicion / 15 }
+        Self { me, nodes, era, birth, suspicion, patience: 2 * suspicion, round: suspicion * 4 / 15 }
     }
 }
 
@@ -135,14 +144,14 @@ impl<S: EraStore> Core<S> {
     /// Goes on with what is in the store.
     ///
     /// # Panics
-    /// If the core nodes are not 1, 3 or 5 with this one among them, the era has no store for one of them, the tick is
-    /// zero, or the store fails.
+    /// If the core nodes are not 1, 3 or 5 with this one among them, the era has no store for one of them, a round is of no
+    /// length, or the store fails.
     #[must_use]
     pub fn new(settings: CoreSettings, store: S, now: Instant) -> Self {
-        let CoreSettings { me, nodes, suspicion, tick, .. } = &settings;
+        let CoreSettings { me, nodes, suspicion, round, .. } = &settings;
         assert!([1, 3, 5].contains(&nodes.len()) && nodes.contains(me), "{me} of core nodes {nodes:?}");
         assert!(BTreeSet::from_iter(nodes).len() == nodes.len() && nodes.iter().all(|node| node.0 > 0), "{nodes:?}");
-        assert!(nanos(*tick) > 0, "a tick of no length");
+        assert!(nanos(*round) > 0, "a round of no length");
         assert!(
             nodes.iter().all(|node| settings.era.stores.contains_key(node)),
             "{:?} of {nodes:?}",
@@ -155,7 +164,9 @@ impl<S: EraStore> Core<S> {
             era: settings.era.clone(),
             strangers: BTreeMap::new(),
             detector: Detector::new(*suspicion, others),
-            next_tick: now.saturating_add(*tick),
+            next_round: now.saturating_add(*round),
+            looked_at: now,
+            wants_look: false,
             wall: WallClock { ahead_ms: 0 },
             settings,
             state: None,
@@ -176,7 +187,8 @@ impl<S: EraStore> Core<S> {
         }
         match input {
             CoreInput::Message { from, era, message } if era == self.era.id() && self.is_acceptable(from, &message) => {
-                self.consensus.handle(*message)
+                self.consensus.handle(*message);
+                self.end_round_with_others(now);
             }
             CoreInput::Message { .. } => return,
             CoreInput::Standing { from, standing } => self.handle_standing(from, standing),
@@ -186,11 +198,11 @@ impl<S: EraStore> Core<S> {
             CoreInput::Register { node, nonce } => self.handle_registration(now, node, nonce),
             CoreInput::Ask { from, group, ask } => self.handle_ask(now, from, group, ask),
             CoreInput::Operate { from, number, operation } => self.handle_operation(now, from, number, operation),
-            // Looked at with the next tick. A run that is not known here yet says it again.
+            // A run that is not known here yet says it again.
             CoreInput::Heartbeat(heartbeat) => {
                 let Some(state) = &self.state else { return };
                 if state.is_current(heartbeat.from) {
-                    self.detector.hear(&heartbeat, now);
+                    self.wants_look |= self.detector.hear(&heartbeat, now);
                 }
                 let latest = state.stranger(heartbeat.from);
                 self.outputs.extend(latest.map(|latest| CoreOutput::Buried { latest }));
@@ -211,16 +223,18 @@ impl<S: EraStore> Core<S> {
         if now < self.wake_at() {
             return;
         }
-        let ticks = self.ticks_per_look();
-        let look = nanos(self.settings.tick).saturating_mul(ticks);
-        let passed = 1 + (now.0 - self.next_tick.0) / look;
         if self.has_stood_still(now) {
             self.detector.stood_still(now);
         }
-        // Nobody was heard during a pause, so no more than one round of the election may end with it.
-        (0..passed.saturating_mul(ticks).min(ELECTION_TICKS)).for_each(|_| self.consensus.tick());
-        self.next_tick = Instant(self.next_tick.0.saturating_add(passed.saturating_mul(look)));
+        if now >= self.next_round {
+            let round = nanos(self.settings.round);
+            let passed = 1 + (now.0 - self.next_round.0) / round;
+            self.next_round = Instant(self.next_round.0.saturating_add(passed.saturating_mul(round)));
+            // Nobody was heard during a pause: the rounds that would have ended in it say nothing.
+            self.consensus.end_round();
+        }
         self.advance(now);
+        (self.looked_at, self.wants_look) = (now, false);
         self.look_after_groups(now);
         self.advance(now);
     }
@@ -230,10 +244,19 @@ impl<S: EraStore> Core<S> {
     /// Returns when [`Self::on_alarm`] is due.
     #[must_use]
     pub fn wake_at(&self) -> Instant {
-        match self.role {
-            Role::Follower | Role::Leader(_) => self.next_tick,
-            Role::Replaced => Instant(u64::MAX),
-        }
+        let look_at = match self.role {
+            Role::Leader(_) if self.wants_look => self.looked_at.saturating_add(self.settings.round / LOOKS_PER_ROUND),
+            Role::Leader(_) | Role::Follower => self.next_round,
+            Role::Replaced => return Instant(u64::MAX),
+        };
+        let silent_at = self.detector.next_silence(self.looked_at).unwrap_or(self.next_round);
+        look_at.min(silent_at).min(self.next_round)
+    }
+
+    /// Returns when this core node next says something to the others because it is time.
+    #[must_use]
+    pub fn next_round(&self) -> Instant {
+        self.next_round
     }
 
     /// Takes what is to be done, in this order.
@@ -293,18 +316,17 @@ impl<S: EraStore> Core<S> {
         if self.has_stood_still(now) { Vec::new() } else { self.detector.silent(now).collect() }
     }
 
-    /// Returns how many ticks pass at once. Whoever does not lead has nothing to look after: its ticks end rounds of the
-    /// election, and to wake for the others would only take time from the data.
-    fn ticks_per_look(&self) -> u64 {
-        match self.role {
-            Role::Leader(_) => 1,
-            Role::Follower | Role::Replaced => ELECTION_TICKS,
+    /// Ends a round of the election with that of another core node, if it would soon end anyway: all of them wake at once then,
+    /// and not each for the others.
+    fn end_round_with_others(&mut self, now: Instant) {
+        if self.next_round.since(now) < self.settings.round / LOOKS_PER_ROUND {
+            self.next_round = self.next_round.min(now);
         }
     }
 
     /// Whether what is due is so late that this core node cannot have heard what others said meanwhile.
     fn has_stood_still(&self, now: Instant) -> bool {
-        now.since(self.next_tick) > self.settings.suspicion / 2
+        now.since(self.next_round) > self.settings.suspicion / 2
     }
 }
 

@@ -75,14 +75,16 @@ impl Detector {
         }
     }
 
-    /// Takes a heartbeat. Those of earlier runs are dropped.
-    pub fn hear(&mut self, heartbeat: &Heartbeat, now: Instant) {
+    /// Takes a heartbeat. Those of earlier runs are dropped. Returns whether it says something that changes who is suspected.
+    pub fn hear(&mut self, heartbeat: &Heartbeat, now: Instant) -> bool {
         let Heartbeat { from, turns, without_quorum, silent, clock_ns } = heartbeat;
         self.expect(*from, now);
         let heard = self.nodes.get_mut(&from.node).expect("it is expected");
         if heard.incarnation != from.incarnation {
-            return;
+            return false;
         }
+        let was_late = now.since(heard.at) > self.suspicion;
+        let has_news = was_late || heard.without_quorum != *without_quorum || heard.silent != *silent;
         let before = core::mem::take(&mut heard.turns);
         let seen = |(cpu, count): (usize, &u64)| match before.get(cpu) {
             Some((known, at)) if known == count => (*count, *at),
@@ -93,6 +95,7 @@ impl Detector {
         heard.rate.note(Instant(*clock_ns), now);
         heard.without_quorum.clone_from(without_quorum);
         heard.silent.clone_from(silent);
+        has_news
     }
 
     /// Counts anew how long nobody was heard: this core node has stood still itself, and what it has not heard meanwhile says
@@ -107,6 +110,14 @@ impl Detector {
     /// Returns the nodes that were not heard for the suspicion time, whatever others say.
     pub fn silent(&self, now: Instant) -> impl Iterator<Item = NodeId> {
         self.nodes.iter().filter(move |(_, heard)| self.is_late(heard.at, now)).map(|(node, _)| *node)
+    }
+
+    /// Returns when the next node has not been heard for the suspicion time, of those that had at `looked_at`.
+    #[must_use]
+    pub fn next_silence(&self, looked_at: Instant) -> Option<Instant> {
+        let late_at =
+            self.nodes.values().map(|heard| heard.at.saturating_add(self.suspicion + Duration::from_nanos(1)));
+        late_at.filter(|at| *at > looked_at).min()
     }
 
     /// Whether a node was heard within the suspicion time.
@@ -238,6 +249,22 @@ mod tests {
         assert!(detector.is_suspected(later, ms(160)), "it was not heard");
         assert!(detector.is_suspected(run(1), ms(100)), "it is gone");
         assert!(!detector.is_unable(run(1), GroupId(0), &BTreeMap::new()));
+    }
+
+    #[test]
+    fn silence_and_what_changes_who_is_suspected_are_known_at_once() {
+        let mut detector = Detector::new(SUSPICION, vec![NodeId(2)]);
+        assert_eq!(detector.next_silence(ms(0)), None, "nobody is known");
+        assert!(!detector.hear(&beat(1, 0, &[]), ms(10)));
+        assert!(!detector.hear(&beat(2, 0, &[]), ms(20)));
+        let first = Instant(ms(160).0 + 1);
+        assert_eq!(detector.next_silence(ms(20)), Some(first));
+        assert!(detector.silent(ms(160)).next().is_none() && detector.silent(first).eq([NodeId(1)]));
+        assert!(detector.hear(&beat(2, 1, &[1]), ms(165)), "it says who is silent");
+        assert!(!detector.hear(&beat(2, 2, &[1]), ms(170)), "once more");
+        assert_eq!(detector.next_silence(first), Some(Instant(ms(320).0 + 1)), "the other one");
+        assert!(detector.hear(&beat(1, 1, &[]), ms(180)), "it is back");
+        assert!(detector.hear(&Heartbeat { without_quorum: vec![GroupId(0)], ..beat(1, 2, &[]) }, ms(190)));
     }
 
     #[test]

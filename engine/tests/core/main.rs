@@ -98,6 +98,23 @@ fn in_steady_state_nothing_is_logged() {
 }
 
 #[test]
+fn in_steady_state_core_nodes_wake_once_a_round_and_all_at_one_time() {
+    const MS: u64 = 1_000_000;
+    for core_count in [3, 5] {
+        let mut stage = settled(core_count, 5);
+        stage.run_for(1_000);
+        stage.nodes.values_mut().for_each(|node| node.alarms.clear());
+        stage.run_for(4_000);
+        let first = stage.nodes[&A].alarms.clone();
+        for (id, node) in stage.nodes.iter().take(usize::from(core_count)) {
+            assert!((95..=101).contains(&node.alarms.len()), "node {id}: {} rounds in 4 s", node.alarms.len());
+            let alone = node.alarms.iter().filter(|at| first.iter().all(|other| at.abs_diff(*other) > 10 * MS)).count();
+            assert!(alone <= 1, "node {id}: {alone} rounds end alone");
+        }
+    }
+}
+
+#[test]
 fn another_node_takes_over_what_a_silent_one_has_led() {
     let mut stage = settled(3, 4);
     assert_eq!(state(&stage, A).group(GroupId(3)).expect("formed").active().leader, D);

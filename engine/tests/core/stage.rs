@@ -98,6 +98,10 @@ pub(crate) struct Node {
     pub(crate) is_mute: bool,
     /// It does nothing at all before then.
     pub(crate) paused_until: u64,
+    /// When its core node is to be woken: what was scheduled for later is none of its alarms any more.
+    alarm_at: u64,
+    /// When they went off.
+    pub(crate) alarms: Vec<u64>,
 }
 
 enum Event {
@@ -146,6 +150,8 @@ impl Stage {
                 wish_count: 0,
                 is_mute: false,
                 paused_until: 0,
+                alarm_at: u64::MAX,
+                alarms: Vec::new(),
             };
             (*node, node_state)
         };
@@ -219,13 +225,13 @@ impl Stage {
 
     /// A core node goes on from its store.
     fn take_part(&mut self, node: NodeId) {
-        let (now, nonce) = (Instant(self.now), self.nodes[&node].nonce);
+        let now = Instant(self.now);
         let era = self.nodes[&node].store.era().expect("its store is in one");
         let suspicion = Duration::from_millis(SUSPICION_MS);
         let settings = CoreSettings::new(node, era, self.birth.clone(), suspicion);
         let place = self.place(node);
         place.core = Some(Core::new(settings, place.store.clone(), now));
-        self.schedule(0, Event::Alarm(node, nonce));
+        place.alarm_at = u64::MAX;
         self.after(node);
     }
 
@@ -423,12 +429,15 @@ impl Stage {
             return self.schedule(place.paused_until - self.now, event);
         }
         match event {
-            Event::Alarm(node, start) => {
+            Event::Alarm(node, _) => {
                 let now = Instant(self.now);
-                let core = self.place(node).core.as_mut().expect("a core node has alarms");
-                core.on_alarm(now);
-                let wake_at = core.wake_at().0;
-                self.schedule(wake_at.saturating_sub(self.now).max(1), Event::Alarm(node, start));
+                let place = self.place(node);
+                if place.alarm_at > now.0 {
+                    return;
+                }
+                place.alarm_at = u64::MAX;
+                place.alarms.push(now.0);
+                place.core.as_mut().expect("a core node has alarms").on_alarm(now);
                 self.after(node);
             }
             Event::Beat(node, start) => {
@@ -602,7 +611,21 @@ impl Stage {
     }
 
     /// Carries out what a core node wants done, and checks what it has come to.
+    /// Has a core node be woken when it wants to, if that is sooner than was known.
+    fn set_alarm(&mut self, node: NodeId) {
+        let now = self.now;
+        let place = self.place(node);
+        let Some(core) = &place.core else { return };
+        let wake_at = core.wake_at().0.max(now + 1);
+        if wake_at < place.alarm_at {
+            place.alarm_at = wake_at;
+            let start = place.nonce;
+            self.schedule(wake_at - now, Event::Alarm(node, start));
+        }
+    }
+
     fn after(&mut self, node: NodeId) {
+        self.set_alarm(node);
         let Some(core) = self.nodes.get_mut(&node).and_then(|node| node.core.as_mut()) else { return };
         let outputs: Vec<CoreOutput> = core.drain_outputs().collect();
         if let Some(state) = core.state() {

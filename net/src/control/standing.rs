@@ -15,8 +15,8 @@ use super::words::{FromCore, ToCore};
 use crate::clock;
 use crate::node::facts::Facts;
 
-/// How often the core looks at its groups, at least. Its elections take eight to twelve of these.
-const TICK_MAX: Duration = Duration::from_millis(10);
+/// The longest round of an election of the core, which takes two or three of them.
+const ROUND_MAX: Duration = Duration::from_millis(40);
 
 /// What this node has to do with the core beside talking to it.
 pub(crate) enum Part {
@@ -277,7 +277,7 @@ impl Part {
             suspicion: replication.suspicion,
             patience: facts.patience(),
             // Elections of the core are over before anybody is suspected, however long that takes.
-            tick: (replication.suspicion / 15).min(TICK_MAX),
+            round: (replication.suspicion * 4 / 15).min(ROUND_MAX),
         };
         let number = store.number();
         Self::Core(Box::new(Core::new(settings, store, clock::now())), number)

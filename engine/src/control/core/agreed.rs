@@ -50,6 +50,7 @@ impl<S: EraStore> Core<S> {
     fn apply(&mut self, entry: &Entry, now: Instant) {
         let applied = entry.apply(&mut self.state);
         self.applied += 1;
+        self.wants_look = true;
         let mut told = applied.changed;
         let decided: Vec<Proposal> = match entry {
             Entry::Command { command: Command::Register { node, nonce }, .. } => {

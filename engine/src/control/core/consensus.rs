@@ -45,8 +45,8 @@ impl<S: Storage<Entry>> Consensus<S> {
         let cluster_config = ClusterConfig { configuration_id: 1, nodes, flexible_quorum: None };
         let server_config = ServerConfig {
             pid: u64::from(me.0),
-            election_tick_timeout: ELECTION_TICKS,
-            resend_message_tick_timeout: RESEND_TICKS,
+            election_tick_timeout: 1,
+            resend_message_tick_timeout: RESEND_ROUNDS,
             batch_size: 1,
             // Nothing waits to be one of many, but looking for it would be a write.
             flush_batch_tick_timeout: u64::MAX,
@@ -54,7 +54,7 @@ impl<S: Storage<Entry>> Consensus<S> {
         };
         let config = OmniPaxosConfig { cluster_config, server_config };
         let node = config.build(Clipped(store)).expect("at least two nodes, this one among them, and no zero");
-        Self::Paxos(Box::new(Paxos { node, node_count, leaderless_ticks: 0, heard: BTreeSet::new() }))
+        Self::Paxos(Box::new(Paxos { node, node_count, leaderless_rounds: 0, heard: BTreeSet::new() }))
     }
 
     /// Proposes an entry. Only whoever leads may.
@@ -80,10 +80,10 @@ impl<S: Storage<Entry>> Consensus<S> {
         }
     }
 
-    /// A tick has passed.
-    pub(super) fn tick(&mut self) {
+    /// Ends a round of the election: whoever was not heard in it is looked after in the next two.
+    pub(super) fn end_round(&mut self) {
         if let Self::Paxos(paxos) = self {
-            paxos.tick();
+            paxos.end_round();
         }
     }
 
@@ -170,7 +170,7 @@ pub(super) struct Paxos<S: Storage<Entry>> {
     node: OmniPaxos<Entry, Clipped<S>>,
     node_count: usize,
     /// For so many ticks it has followed nobody, and who was heard meanwhile.
-    leaderless_ticks: u64,
+    leaderless_rounds: u64,
     heard: BTreeSet<u64>,
 }
 
@@ -180,17 +180,17 @@ impl<S: Storage<Entry>> Paxos<S> {
         self.node.get_current_leader().filter(|(_, is_followed)| *is_followed).map(|(leader, _)| leader)
     }
 
-    fn tick(&mut self) {
+    fn end_round(&mut self) {
         self.node.tick();
-        self.leaderless_ticks += 1;
+        self.leaderless_rounds += 1;
         let is_leaderless = self.leader().is_none();
-        if is_leaderless && self.leaderless_ticks < LEADERLESS_TICKS {
+        if is_leaderless && self.leaderless_rounds < LEADERLESS_ROUNDS {
             return;
         }
         if is_leaderless && 2 * (self.heard.len() + 1) > self.node_count {
             self.node.try_become_leader();
         }
-        self.leaderless_ticks = 0;
+        self.leaderless_rounds = 0;
         self.heard.clear();
     }
 }
@@ -255,11 +255,9 @@ fn must<T>(result: StorageResult<T>) -> T {
     result.unwrap_or_else(|error| panic!("the store of the consistent core: {error}"))
 }
 
-/// So many ticks a round of the election lasts: whoever is not heard in one is looked after in the next two.
-pub(super) const ELECTION_TICKS: u64 = 4;
-/// So many ticks a core node waits for an answer before it asks again.
-const RESEND_TICKS: u64 = 20;
-/// So many ticks a core node waits for one that it can follow: several rounds of an election.
-const LEADERLESS_TICKS: u64 = 100;
+/// So many rounds of the election a core node waits for an answer before it asks again.
+const RESEND_ROUNDS: u64 = 5;
+/// So many rounds a core node waits for one that it can follow.
+const LEADERLESS_ROUNDS: u64 = 25;
 /// So many decided entries are replaced by an image. What a core node is told that is further behind is an image too.
 const COMPACTION_ENTRIES: usize = 1_024;

@@ -44,7 +44,7 @@ impl<S: EraStore> Core<S> {
 
     fn become_leader(&mut self, round: u32, now: Instant) {
         let planner = Planner::new(self.settings.patience);
-        self.next_tick = self.next_tick.min(now.saturating_add(self.settings.tick));
+        self.wants_look = true;
         let (proposed, activations, reads) = (BTreeSet::new(), BTreeMap::new(), Default::default());
         self.role = Role::Leader(Box::new(Leadership { round, planner, proposed, activations, reads }));
         if let Some(state) = &self.state {
