@@ -257,7 +257,14 @@ impl Engine {
     /// Returns when [`Engine::end_turn`] must be called next, if no input comes.
     #[must_use]
     pub fn wake_at(&self) -> Option<Instant> {
-        earlier(self.queue.peek().map(|&Reverse((at, _))| at), self.scrub.at)
+        earlier(self.alarm_at(), self.scrub.at)
+    }
+
+    /// Returns when something is due that more may follow from soon. The scrub is not: a host that stays awake for a while after
+    /// it has had work to do need not do so for that.
+    #[must_use]
+    pub fn alarm_at(&self) -> Option<Instant> {
+        self.queue.peek().map(|&Reverse((at, _))| at)
     }
 
     /// Whether a turn has something to end.

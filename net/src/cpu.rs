@@ -161,8 +161,10 @@ impl Cpu {
             has_worked = true;
             self.receive_mail();
         }
-        if self.engine.has_work() || self.engine.wake_at().is_some_and(|at| at <= now) {
-            has_worked = true;
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let has_work = self.engine.has_work() || is_due(self.engine.alarm_at());
+        if has_work || is_due(self.engine.wake_at()) {
+            has_worked |= has_work;
             for output in self.engine.end_turn(now) {
                 self.front.perform(output);
             }

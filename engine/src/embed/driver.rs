@@ -231,7 +231,7 @@ impl Driver {
     }
 
     /// Does what there is to do, and hands every completion of what was submitted here to `complete`; returns whether
-    /// there was anything to do. Never waits.
+    /// there was anything to do that more may follow from. Never waits.
     ///
     /// Cost: nothing found, a load for each port and follower; else one clock read for the whole turn.
     pub fn turn(&mut self, complete: impl FnMut(Completion<'_>)) -> bool {
@@ -247,13 +247,15 @@ impl Driver {
             }
         }
         let now = self.host.now.take().unwrap_or_else(clock::now);
-        if !has_input && !self.engine.has_work() && self.engine.wake_at().is_none_or(|at| at > now) {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let has_work = has_input || self.engine.has_work() || is_due(self.engine.alarm_at());
+        if !has_work && !is_due(self.engine.wake_at()) {
             return false;
         }
         self.take_answers(now);
         self.take_requests(now);
         self.end_turn(now, complete);
-        true
+        has_work
     }
 
     /// Returns how many requests that were submitted here are not completed.
