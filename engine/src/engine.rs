@@ -117,7 +117,13 @@ struct Scrub {
     /// What the next step may take; less than 0 if the last ones took more than they might.
     budget: i64,
     pass_began: Instant,
+    /// How many steps this pass has taken.
+    steps: u32,
 }
+
+/// After so many steps of a pass the next ones go through half as many keys: a state that takes longer is in no cache, and each key
+/// of it takes about twice the time.
+const QUICK_STEPS: u32 = 100;
 
 impl Engine {
     /// Creates the engine of one CPU with the groups that live on it.
@@ -493,7 +499,10 @@ impl Engine {
         if now < at {
             return;
         }
-        let keys = i64::try_from(settings.scrub_keys).expect("at most 2^20");
+        let is_quick = self.scrub.steps < QUICK_STEPS;
+        let keys = if is_quick { settings.scrub_keys } else { settings.scrub_keys.div_ceil(2) };
+        let keys = i64::try_from(keys).expect("at most 2^20");
+        self.scrub.steps += 1;
         self.scrub.budget = (self.scrub.budget + keys).min(keys);
         // From when it was due, so that steps which come late do not make a pass longer.
         self.scrub.at = Some(at.saturating_add(period).max(now));
@@ -508,6 +517,7 @@ impl Engine {
             if self.scrub.position == 0 {
                 self.scrub.pass_began = self.scrub.pass_began.saturating_add(pass).max(now.saturating_add(period));
                 self.scrub.at = Some(self.scrub.pass_began);
+                self.scrub.steps = 0;
                 return;
             }
         }

@@ -12,6 +12,7 @@
 //! A step takes as many keys as its budget says, counted in `cost_of`. A key is never divided: one large hash can take more
 //! than the budget, which is then owed by the steps that follow.
 
+use core::hint::black_box;
 use core::ops::Bound;
 
 use super::key::Key;
@@ -20,6 +21,10 @@ use crate::ids::Slot;
 
 /// Bytes that take about as long to go through as finding the key they belong to.
 const BYTES_PER_UNIT: usize = 1 << 10;
+
+/// So many keys are fetched from memory at once: they come all at one time then, and computing the digest of one does not wait for
+/// that of the one before.
+const FETCHED_AT_ONCE: usize = 16;
 
 /// Where the scrub is.
 #[derive(Debug, Default)]
@@ -61,38 +66,63 @@ impl Kv {
     pub fn scrub(&mut self, budget: &mut i64) -> Scrubbed {
         let (first, digest) = (self.slots().first, self.digest());
         let (tables, cursor, deadlines) = self.scrubbed();
-        while let Some(table) = tables.get(cursor.position) {
-            let slot = Slot(first.0 + u16::try_from(cursor.position).expect("a slot of the group"));
-            let from = cursor.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
-            let (mut last, mut is_spent) = (None, false);
-            for (key, item) in table.range::<Key, _>((from, Bound::Unbounded)) {
+        let start = cursor.position;
+        let from = cursor.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        let rest_of_slot = tables.get(start).map(|table| table.range::<Key, _>((from, Bound::Unbounded)));
+        let rest_of_slot = rest_of_slot.into_iter().flatten().map(|(key, item)| (start, key, item));
+        let other_slots = tables.iter().enumerate().skip(start + 1);
+        let other_slots =
+            other_slots.flat_map(|(position, table)| table.iter().map(move |(key, item)| (position, key, item)));
+        let mut entries = rest_of_slot.chain(other_slots);
+        let mut last = None;
+        loop {
+            let batch = fetch(&mut entries);
+            if batch[0].is_none() {
+                break;
+            }
+            for (position, key, item) in batch.into_iter().flatten() {
                 if *budget <= 0 {
-                    is_spent = true;
-                    break;
+                    if let Some((position, key)) = last {
+                        (cursor.position, cursor.after) = (position, Some(Key::clone(key)));
+                    }
+                    return Scrubbed::Partly;
                 }
                 *budget -= cost_of(item);
                 let name = match item.deadline {
                     None => 0,
-                    Some(deadline) => match deadlines.get(&(deadline, slot, key.clone())) {
-                        None => return Scrubbed::Damaged,
-                        Some(name) => digest_of_name(key.as_bytes(), *name),
-                    },
+                    Some(deadline) => {
+                        let slot = Slot(first.0 + u16::try_from(position).expect("a slot of the group"));
+                        match deadlines.get(&(deadline, slot, key.clone())) {
+                            None => return Scrubbed::Damaged,
+                            Some(name) => digest_of_name(key.as_bytes(), *name),
+                        }
+                    }
                 };
                 let Some(digest) = item.checked_digest(key.as_bytes()) else { return Scrubbed::Damaged };
                 cursor.sum = cursor.sum.wrapping_add(digest).wrapping_add(name);
-                last = Some(key);
+                last = Some((position, key));
             }
-            if is_spent {
-                if let Some(last) = last {
-                    cursor.after = Some(last.clone());
-                }
-                return Scrubbed::Partly;
-            }
-            *cursor = ScrubCursor { position: cursor.position + 1, after: None, sum: cursor.sum };
         }
         let ScrubCursor { sum, .. } = core::mem::take(cursor);
         if sum == digest { Scrubbed::Whole } else { Scrubbed::Damaged }
     }
+}
+
+/// A key, with the position of its slot.
+type Entry<'a> = (usize, &'a Key, &'a Item);
+
+/// Takes the next keys, and reads where the value of each begins.
+fn fetch<'a>(entries: &mut impl Iterator<Item = Entry<'a>>) -> [Option<Entry<'a>>; FETCHED_AT_ONCE] {
+    let mut batch = [None; FETCHED_AT_ONCE];
+    let mut first_bytes = 0;
+    for (place, entry) in batch.iter_mut().zip(entries) {
+        if let Value::Text(text) = &entry.2.value {
+            first_bytes ^= text.first().copied().unwrap_or_default();
+        }
+        *place = Some(entry);
+    }
+    black_box(first_bytes);
+    batch
 }
 
 /// Returns how much of a budget a key takes.
