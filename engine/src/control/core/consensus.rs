@@ -169,7 +169,7 @@ impl From<LogEntry<Entry>> for Decided {
 pub(super) struct Paxos<S: Storage<Entry>> {
     node: OmniPaxos<Entry, Clipped<S>>,
     node_count: usize,
-    /// For so many ticks it has followed nobody, and who was heard meanwhile.
+    /// For so many rounds it has followed nobody, and who was heard meanwhile.
     leaderless_rounds: u64,
     heard: BTreeSet<u64>,
 }
