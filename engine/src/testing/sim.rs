@@ -79,7 +79,7 @@ const CLIENT_PATIENCE_NS: u64 = 2_000 * MS;
 /// Steps of the search for an order of one key's operations.
 const SEARCH_STEPS_MAX: u64 = 300_000;
 /// Steps of the walk along the order of the log.
-const WALK_STEPS_MAX: u64 = 10_000_000;
+const WALK_STEPS_MAX: u64 = 300_000_000;
 
 /// What came of a run.
 #[derive(Clone, Debug, Default)]
