@@ -38,6 +38,15 @@ fn seeds_with_fixed_leaders_that_failed_once_pass() {
     }
 }
 
+/// 514182 and 516994: a leader that had not heard of a repair never counted that replica again. 701751: a damaged replica could not
+/// take the state of a leader that knew less to be committed, and acknowledged nothing that would have told it more.
+#[test]
+fn seeds_that_failed_once_pass() {
+    for seed in [514_182, 516_994, 701_751] {
+        assert_eq!(run(seed, Mode::Core).undecided, 0);
+    }
+}
+
 #[test]
 fn a_seed_decides_everything() {
     for (seed, mode) in [(3, Mode::Core), (14, Mode::Static), (159, Mode::Core)] {

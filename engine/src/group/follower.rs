@@ -397,6 +397,15 @@ impl Group {
         let Role::Follower(follower) = &mut self.role else { return ChunkProgress::Broken };
         let Install::UnderWay(mut copy) = core::mem::take(&mut follower.install) else { return ChunkProgress::Broken };
         let end = copy.replica.log.last_id();
+        // A leader whose epoch is not active yet may know less to be committed than this replica does, and learns no more before
+        // that acknowledges, which it does not while its state is wrong. What both logs hold is committed in both.
+        let commit = self.replica.commit;
+        let shared_commit = commit.min(end.index);
+        let stamp = self.replica.log.epoch_at(&shared.pool, shared_commit);
+        if stamp.is_some() && copy.replica.log.epoch_at(&shared.pool, shared_commit) == stamp {
+            copy.replica.advance_commit(shared_commit);
+            shared.apply_committed(&mut copy.replica);
+        }
         let holds_end = self.replica.log.epoch_at(&shared.pool, end.index) == Some(end.epoch);
         if holds_end && self.replica.log.last() > end.index {
             // The log has everything that the snapshot stands for. What follows may have been acknowledged to an earlier
@@ -414,14 +423,6 @@ impl Group {
             follower.install = Install::Finished(stream);
             follower.matched = follower.matched.max(end.index);
             return ChunkProgress::Installed { matched: follower.matched };
-        }
-        // A leader whose epoch is not active yet may know less to be committed than this replica does, and learns no more before
-        // that acknowledges.
-        let commit = self.replica.commit;
-        let stamp = self.replica.log.epoch_at(&shared.pool, commit);
-        if stamp.is_some() && copy.replica.log.epoch_at(&shared.pool, commit) == stamp {
-            copy.replica.advance_commit(commit);
-            shared.apply_committed(&mut copy.replica);
         }
         let takes_back = copy.replica.commit < self.replica.commit;
         let may_take_back = is_later && follower.matched < self.replica.commit;

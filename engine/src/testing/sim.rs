@@ -33,7 +33,7 @@
 //! | 7c156a5 |    500,001 | 30,000 | stopped              | seeds 514,182 and 516,994: a leader that had not heard of a repair never counted that replica again |
 //! | 97f4d60 |    600,001 | 15,000 | `b00598df73810a95`   | nothing, none too hard to judge |
 //! | 97f4d60 |    615,001 | 15,000 | `89d5c93e81784435`   | nothing, none too hard to judge |
-//! | b741258 |    700,001 |  1,750 | stopped              | seed 701,751, which is not mended: of two members that both have to acknowledge, one cannot copy the state of a leader that knows less to be committed |
+//! | b741258 |    700,001 |  1,750 | stopped              | seed 701,751: a damaged replica could not take the state of a leader that knew less to be committed |
 //! | b741258 |    715,001 | 15,000 | `b79eaa06836f24db`   | nothing; one history too hard to judge |
 
 mod client;
