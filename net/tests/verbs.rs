@@ -174,6 +174,24 @@ fn local_cluster() -> LocalCluster {
         .expect("three nodes start")
 }
 
+/// Asks until all nodes are up, every group serves with three members, and what else is wanted holds. Who leads which group
+/// is not asked: on a busy machine a node that stood still for 150 ms was suspected, and has been taken back since.
+fn status_when_whole(address: &str, is_as_wanted: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let ended = quorate(&["status", "--json", "--connect", address]);
+        let object: Value = serde_json::from_str(&ended.output).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+        let groups = object["groups"].as_array().expect("an array");
+        let is_whole =
+            |group: &Value| group["members"] == serde_json::json!([1, 2, 3]) && group["lost"] == serde_json::json!([]);
+        let is_up = object["nodes"].as_array().expect("an array").iter().all(|node| node["state"] == "up");
+        if ended.code == Some(0) && is_up && groups.iter().all(is_whole) && is_as_wanted(&object) {
+            return object;
+        }
+        assert!(Instant::now() < deadline, "{ended:?}");
+    }
+}
+
 #[test]
 fn dev_starts_three_nodes_and_leaves_nothing_behind() {
     let mut dev = Running::start(&["dev", "--port-base", "any"]);
@@ -181,9 +199,10 @@ fn dev_starts_three_nodes_and_leaves_nothing_behind() {
     let (nodes, folder) = (nodes_in(&dev.seen), folder_in(&dev.seen));
     assert_eq!(nodes.len(), 3, "{}", dev.seen);
     assert!(folder.join("node-3.toml").exists());
+    let whole = status_when_whole(&nodes[2].1, |_| true);
+    assert_eq!(whole["groups"].as_array().map(Vec::len), Some(64));
     let ended = quorate(&["status", "--connect", &nodes[2].1]);
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.output.contains("0-63    serving  1,2,3    1,2,3"), "{}", ended.output);
+    assert!(ended.output.contains("serving  "), "{ended:?}");
 
     dev.signal(Signal::SIGTERM);
     let ended = dev.end();
@@ -223,9 +242,7 @@ fn status_is_one_object_and_its_exit_code_tells_about_quorums() {
     let cluster = local_cluster();
     let address = cluster.nodes()[0].resp_address();
     let status = || quorate(&["status", "--json", "--connect", &address]);
-    let ended = status();
-    assert_eq!((ended.code, ended.errors.as_str()), (Some(0), ""));
-    let object: Value = serde_json::from_str(&ended.output).expect("one JSON object");
+    let object = status_when_whole(&address, |_| true);
     for field in ["cluster", "node", "io_driver", "durability", "loss_gen", "nodes", "groups"] {
         assert!(!object[field].is_null(), "{field}");
     }
@@ -233,20 +250,17 @@ fn status_is_one_object_and_its_exit_code_tells_about_quorums() {
     assert_eq!((&object["durability"], &object["loss_gen"]), (&"memory".into(), &0.into()));
     let nodes = object["nodes"].as_array().expect("an array");
     for (node, ours) in nodes.iter().zip(cluster.nodes()) {
-        assert_eq!((&node["id"], &node["state"]), (&ours.id().into(), &"up".into()));
-        assert_eq!(node["address"], ours.resp_address());
+        assert_eq!((&node["id"], &node["address"]), (&ours.id().into(), &ours.resp_address().into()));
         assert!(node["incarnation"].is_u64());
     }
     let groups = object["groups"].as_array().expect("an array");
     assert_eq!((nodes.len(), groups.len()), (3, 64));
     for (number, group) in groups.iter().enumerate() {
-        assert_eq!((&group["group"], &group["leader"]), (&number.into(), &(number % 3 + 1).into()));
+        assert_eq!(group["group"], number);
+        assert!((1..=3).contains(&group["leader"].as_u64().expect("it is led")), "{group}");
         assert_eq!((&group["slots"][0], &group["slots"][1]), (&(number * 256).into(), &(number * 256 + 255).into()));
-        assert_eq!((&group["epoch"], &group["learners"]), (&1.into(), &Value::Array(Vec::new())));
-        let mut members: Vec<_> = group["members"].as_array().expect("an array").iter().map(Value::as_u64).collect();
-        members.sort_unstable();
-        assert_eq!(members, [Some(1), Some(2), Some(3)]);
-        for field in ["last", "commit", "applied", "digest_index"] {
+        assert_eq!(group["learners"], serde_json::json!([]));
+        for field in ["epoch", "last", "commit", "applied", "digest_index"] {
             assert!(group[field].is_u64(), "{field}");
         }
         assert!(group["digest"].is_string());
@@ -283,18 +297,7 @@ fn a_node_that_came_back_without_its_memory_is_a_member_again() {
         thread::yield_now();
     }
     let _again = Running::start(&["start", "--config", &config]);
-    loop {
-        let ended = quorate(&["status", "--json", "--connect", &address]);
-        let object: Value = serde_json::from_str(&ended.output).expect("one JSON object");
-        let groups = object["groups"].as_array().expect("an array");
-        let is_whole =
-            |group: &Value| group["members"] == serde_json::json!([1, 2, 3]) && group["lost"] == serde_json::json!([]);
-        let is_new_run = object["nodes"][2]["incarnation"].as_u64() > Some(3);
-        if ended.code == Some(0) && object["nodes"][2]["state"] == "up" && is_new_run && groups.iter().all(is_whole) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{object}");
-    }
+    status_when_whole(&address, |object| object["nodes"][2]["incarnation"].as_u64() > Some(3));
 }
 
 #[test]
