@@ -35,6 +35,8 @@
 //! | 97f4d60 |    615,001 | 15,000 | `89d5c93e81784435`   | nothing, none too hard to judge |
 //! | b741258 |    700,001 |  1,750 | stopped              | seed 701,751: a damaged replica could not take the state of a leader that knew less to be committed |
 //! | b741258 |    715,001 | 15,000 | `b79eaa06836f24db`   | nothing; one history too hard to judge |
+//! | f9f1df8 |    800,001 | 15,000 | `119643b2f1f2e80f`   | nothing, none too hard to judge |
+//! | f9f1df8 |    815,001 | 15,000 | `a31b09eb67bc4375`   | nothing; one history too hard to judge |
 
 mod client;
 mod control;
