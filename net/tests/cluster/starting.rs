@@ -142,7 +142,9 @@ fn a_cluster_does_not_begin_with_two_of_three_and_does_with_all() {
 
 #[test]
 fn the_only_node_of_the_core_without_a_store_says_how_a_cluster_is_created() {
-    let said = refused_as(ALONE, &[]);
+    let doors = ["resp", "native", "peer", "admin"].into_iter().zip((9_050..).step_by(10));
+    let doors: String = doors.map(|(door, port)| format!("{door} = \"{}\"\n", address(port))).collect();
+    let said = refused_as(&format!("{ALONE}[listen]\n{doors}"), &[]);
     assert!(said.contains("holds nothing that the core has agreed on"), "{said}");
     assert!(said.contains("start each node of the core once with --create"), "{said}");
 }
