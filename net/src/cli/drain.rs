@@ -62,7 +62,10 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
     progress.finish_and_clear();
     write_output(&match left {
         [0, 0] => {
-            format!("node {node} holds nothing: it can be stopped, and taken out with `quorate core remove {node}`")
+            format!(
+                "node {node} holds nothing: it can be stopped, and, unless it belongs to the consistent core, taken out with \
+                 `quorate core remove {node}`"
+            )
         }
         [led, held] => format!(
             "node {node} is giving up what it holds: it leads {led} groups and is a member of {held}; --wait returns when it is done"
