@@ -299,8 +299,10 @@ impl LocalCluster {
         self.nodes.iter_mut().find(|node| node.id == id).expect("it is one of ours")
     }
 
-    /// Asks all nodes to finish and end, waits for that for a while, and kills those that do not.
-    pub fn stop(mut self) {
+    /// Asks all nodes to finish and end, waits for that for a while, and kills those that do not. Returns those that run
+    /// nevertheless: somebody has started them again by hand. Their files are kept.
+    #[expect(clippy::must_use_candidate, reason = "most clusters are nobody else's business")]
+    pub fn stop(mut self) -> Vec<u16> {
         for node in &mut self.nodes {
             node.child.ask_to_end();
         }
@@ -309,6 +311,17 @@ impl LocalCluster {
             while self.try_ended().is_some() {}
             thread::sleep(POLL_INTERVAL);
         }
+        self.nodes.iter_mut().filter(|node| node.child.is_running()).for_each(|node| node.child.kill());
+        let runs = |node: &&LocalNode| {
+            let report =
+                Asker::connect(&node.resp_address(), None, ASK_TIMEOUT).and_then(|mut asker| ask_node(&mut asker));
+            report.is_ok_and(|report| report.cluster == self.name)
+        };
+        let left: Vec<u16> = self.nodes.iter().filter(runs).map(LocalNode::id).collect();
+        if !left.is_empty() {
+            self.folder.keep();
+        }
+        left
     }
 
     fn start_at(options: &LocalOptions, plan: &PortPlan) -> Result<Self, LocalError> {

@@ -212,6 +212,30 @@ fn dev_starts_three_nodes_and_leaves_nothing_behind() {
     assert!(!folder.exists());
 }
 
+#[test]
+fn dev_goes_on_when_all_its_nodes_have_been_started_again_by_hand() {
+    let mut dev = Running::start(&["dev", "--port-base", "any"]);
+    dev.wait_for("kill -9");
+    let (nodes, folder) = (nodes_in(&dev.seen), folder_in(&dev.seen));
+    let mut by_hand = Vec::new();
+    for (number, (pid, _)) in (1_usize..).zip(&nodes) {
+        kill(pid_of(*pid), Signal::SIGKILL).expect("it runs");
+        dev.wait_for(&format!("node {number} has ended"));
+        let config = folder.join(format!("node-{number}.toml")).display().to_string();
+        by_hand.push(Running::start(&["start", "--config", &config]));
+        let is_new_run = |object: &Value| object["nodes"][number - 1]["incarnation"].as_u64() > Some(3);
+        status_when_whole(&nodes[number % 3].1, is_new_run);
+    }
+    dev.signal(Signal::SIGTERM);
+    let ended = dev.end();
+    assert_eq!((ended.code, ended.errors.as_str()), (Some(0), ""), "{}", ended.output);
+    let told = format!("started by hand, and still running: 1, 2, 3; their files stay in {}", folder.display());
+    assert!(ended.output.contains(&told), "{}", ended.output);
+    status_when_whole(&nodes[0].1, |_| true);
+    drop(by_hand);
+    std::fs::remove_dir_all(folder).expect("it is still there");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn nodes_end_with_a_parent_that_is_killed() {

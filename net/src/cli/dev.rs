@@ -78,7 +78,7 @@ impl LocalArguments {
     }
 }
 
-/// Runs the verb. Returns when it was stopped by a signal, or when no node is left.
+/// Runs the verb. Returns when it was stopped by a signal: nodes that have ended may be started again by hand, all of them too.
 ///
 /// # Errors
 /// See [`LocalError`].
@@ -103,12 +103,15 @@ pub fn run(arguments: &Arguments) -> Result<Exit, Failure> {
             let node = cluster.nodes().iter().find(|node| node.id() == id).expect("it is one of ours");
             write_output(&obituary(node, &ended.to_string(), Paint::of(Stream::Output)))?;
         }
-        if !cluster.is_running() {
-            return Err(Failure::new(Exit::Failed, anyhow::anyhow!("no node is left")));
-        }
         thread::sleep(LOOK_INTERVAL);
     }
-    cluster.stop();
+    let folder = cluster.folder().display().to_string();
+    let left = cluster.stop();
+    if !left.is_empty() {
+        let nodes: Vec<String> = left.iter().map(u16::to_string).collect();
+        let nodes = nodes.join(", ");
+        write_output(&format!("started by hand, and still running: {nodes}; their files stay in {folder}\n"))?;
+    }
     write_output("stopped\n")?;
     Ok(Exit::Done)
 }
@@ -173,7 +176,7 @@ fn introduction(cluster: &LocalCluster, paint: Paint) -> String {
     let _ = write!(
         out,
         "\n  transport  {}\n  files      {}  (configuration and logs; removed at the end)\n\n\
-         {} after {} ms; everything ends with Ctrl-C. Try next:\n\n  \
+         {} after {} ms; all this ends with Ctrl-C. Try next:\n\n  \
          redis-cli -p {port} set greeting hello\n  \
          {own} status --connect {}\n  \
          kill -9 {}   # and see the status again\n",

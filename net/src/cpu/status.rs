@@ -10,6 +10,7 @@ use crate::resp::Encoder;
 
 use super::Cpu;
 use super::cluster::Map;
+use super::directory::{Directory, Route};
 
 /// What is shown of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +47,7 @@ impl Cpu {
         nodes.sort_by_key(|node| node["id"].as_u64());
         let groups = self.engine.status();
         let groups = groups.iter().filter(|status| front.may_hold(status.group));
-        let groups: Vec<Value> = groups.map(|status| group(status, front.directory.loss_gen(status.group))).collect();
+        let groups: Vec<Value> = groups.map(|status| group(status, &front.directory)).collect();
         json!({
             "cluster": facts.settings.cluster().id,
             "node": facts.node.0,
@@ -74,7 +75,7 @@ fn note(part: CorePart, node: NodeId) -> Option<String> {
     }
 }
 
-fn group(status: &GroupStatus, loss_gen: u64) -> Value {
+fn group(status: &GroupStatus, directory: &Directory) -> Value {
     let of = |wanted: &[Standing]| -> Vec<u16> {
         status.members.iter().filter(|member| wanted.contains(&member.standing)).map(|member| member.node.0).collect()
     };
@@ -92,12 +93,20 @@ fn group(status: &GroupStatus, loss_gen: u64) -> Value {
         GroupState::Diverged { why: None } => "diverged: copying the state of its leader".to_owned(),
         GroupState::Diverged { why: Some(why) } => format!("diverged, and not served: {why}"),
     };
+    let (leader, state) = match directory.route(status.group) {
+        // Nobody leads it, whatever was so before.
+        Route::Lost(missing) => {
+            let runs: Vec<String> = missing.iter().map(|run| format!("{}.{}", run.node, run.incarnation)).collect();
+            (0, format!("unavailable: missing {}", runs.join(" ")))
+        }
+        Route::Unformed | Route::Led(_) => (status.leader.0, state),
+    };
     json!({
         "group": status.group.0,
         "slots": [status.slots.first.0, status.slots.last.0],
         "epoch": status.epoch.0,
-        "loss_gen": loss_gen,
-        "leader": status.leader.0,
+        "loss_gen": directory.loss_gen(status.group),
+        "leader": leader,
         "state": state,
         "members": of(&[Standing::Leader, Standing::Voter, Standing::CatchingUp, Standing::Lost, Standing::Unknown]),
         "learners": of(&[Standing::Learner]),

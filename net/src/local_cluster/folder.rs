@@ -11,6 +11,7 @@ use super::LocalError;
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
+    is_kept: bool,
 }
 
 impl Folder {
@@ -18,13 +19,18 @@ impl Folder {
         let path = std::env::temp_dir().join(format!("quorate-{name}"));
         // Not `recursive`: a folder that exists is somebody else's.
         match DirBuilder::new().mode(0o700).create(&path) {
-            Ok(()) => Ok(Self { path }),
+            Ok(()) => Ok(Self { path, is_kept: false }),
             Err(error) => Err(LocalError::Folder { path, error }),
         }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Leaves it where it is at the end.
+    pub(super) fn keep(&mut self) {
+        self.is_kept = true;
     }
 
     /// Writes a file in it.
@@ -35,8 +41,10 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What is left in a temporary folder harms nobody, and there is nobody to tell.
-        let _ = fs::remove_dir_all(&self.path);
+        if !self.is_kept {
+            // What is left in a temporary folder harms nobody, and there is nobody to tell.
+            let _ = fs::remove_dir_all(&self.path);
+        }
     }
 }
 

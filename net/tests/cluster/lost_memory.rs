@@ -1,7 +1,7 @@
 //! A process that comes back has lost its memory: it is another run of its node, copies what the others hold, and counts
 //! when it holds it. Nobody ever serves an empty store in place of a full one.
 
-use super::daemons::{Cluster, Shape, until};
+use super::daemons::{Cluster, Shape, quorate, until};
 use super::load::Load;
 use super::resp::{Reply, Resp};
 
@@ -81,6 +81,14 @@ fn smr_6_a_leader_and_a_follower_lose_their_memory_and_nothing_is_served_in_its_
         }
     }
     assert_eq!(cluster.connect(3).ask(&["CACHE.PEEK", "k"]), Reply::bulk("kept"), "at node 3");
+    // Asked for the state, every node says so too, and shows what is left.
+    for id in [1, 2, 3] {
+        let ended = quorate().args(["status", "--connect", &cluster.resp(id)]).output().expect("the binary was built");
+        let said = String::from_utf8_lossy(&ended.stdout);
+        assert_eq!(ended.status.code(), Some(4), "{said}");
+        assert!(said.contains("unavailable: missing 1."), "{said}");
+        assert!(said.contains("`quorate core accept-loss GROUP`"), "{said}");
+    }
     // With the operator's word it goes on with what node 3 holds, and says so in every reply.
     let mut resp = cluster.connect(2);
     until("the loss is accepted", || match resp.ask(&["CORE", "ACCEPTLOSS", "0"]) {

@@ -60,7 +60,7 @@ pub struct GroupEntry {
     /// How often it was accepted that writes of it are lost.
     #[serde(default)]
     pub loss_gen: u64,
-    /// The node that leads it.
+    /// The node that leads it; 0 if the core has not formed it, or takes it for lost.
     pub leader: u16,
     /// What it does, in words; the leader's begins with `serving`, `waiting` or `unavailable`.
     pub state: String,
@@ -138,7 +138,7 @@ impl Report {
             for nodes in [&mut group.members, &mut group.learners, &mut group.lost, &mut group.catching_up] {
                 nodes.sort_unstable();
             }
-            // 0: the core has not formed the group yet, and its state says so.
+            // 0: nobody leads it, and its state says why.
             if !is_leader_up && group.leader != 0 {
                 if !group.lost.contains(&group.leader) {
                     group.lost.push(group.leader);
@@ -184,10 +184,18 @@ impl GroupEntry {
     pub fn is_serving(&self) -> bool {
         self.state == SERVING
     }
+
+    /// Whether nobody can lead it without runs that are gone: only an operator's word helps.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.leader == 0 && self.state.starts_with(MISSING)
+    }
 }
 
 /// The state of a group that its leader serves.
 const SERVING: &str = "serving";
+/// How the state of a group begins that lacks runs which are gone.
+const MISSING: &str = "unavailable: missing";
 /// The state of a group at a follower that hears its leader.
 const FOLLOWING: &str = "following";
 
@@ -280,6 +288,15 @@ mod tests {
         assert_eq!((whole.groups[1].applied, whole.groups[1].is_serving()), (5, false));
         assert_eq!(whole.groups[1].lost, [2]);
         assert!(!whole.is_serving() && whole.groups[0].is_serving());
+    }
+
+    #[test]
+    fn a_group_that_is_lost_is_shown_as_the_replica_sees_it_that_holds_the_most() {
+        let lost = |applied| group(0, 0, "unavailable: missing 1.2 2.3", applied);
+        let whole = report(1, vec![lost(0)])
+            .join(&BTreeMap::from([(2, Ok(report(2, vec![lost(0)]))), (3, Ok(report(3, vec![lost(7)])))]));
+        assert_eq!(whole.groups, [lost(7)]);
+        assert!(whole.groups[0].is_lost() && !whole.is_serving());
     }
 
     #[test]

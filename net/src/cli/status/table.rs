@@ -27,8 +27,15 @@ pub(super) fn render(report: &Report, paint: Paint) -> String {
     out.push('\n');
     let header = ["GROUPS", "STATE", "LEADERS", "MEMBERS", "LEARNERS", "LOST", "KEYS", "COMMIT", "APPLIED"];
     push_table(&mut out, &header, fold(&report.groups).into_iter().map(group_row), paint);
+    if report.groups.iter().any(GroupEntry::is_lost) {
+        let _ = writeln!(out, "\n{}", paint.text(Tone::Note, LOST));
+    }
     out
 }
+
+/// What is said if a group is lost.
+const LOST: &str = "The runs that are missing (NODE.INCARNATION) held those groups and are gone with their memory. Nothing is served in \
+                    its place; `quorate core accept-loss GROUP`, or `--all`, has them go on with what is left.";
 
 /// One line: its cells, and how its second cell, the state, is to be seen.
 struct Line {
