@@ -216,7 +216,11 @@ impl Control {
         }
         self.perform();
         let leader = self.core().and_then(Core::leader);
-        let log = self.core().map(|core| CoreLog { round: core.round(), applied: core.applied() as u64 });
+        let log = self.core().map(|core| CoreLog {
+            round: core.round(),
+            applied: core.applied() as u64,
+            hears_majority: core.hears_majority(now),
+        });
         self.shared.exchange.set_core(CoreView { part: self.part.shown(), leader, log, said: self.said });
     }
 

@@ -301,7 +301,6 @@ impl LocalCluster {
 
     /// Asks all nodes to finish and end, waits for that for a while, and kills those that do not. Returns those that run
     /// nevertheless: somebody has started them again by hand. Their files are kept.
-    #[expect(clippy::must_use_candidate, reason = "most clusters are nobody else's business")]
     pub fn stop(mut self) -> Vec<u16> {
         for node in &mut self.nodes {
             node.child.ask_to_end();

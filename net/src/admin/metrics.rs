@@ -128,11 +128,13 @@ impl Page {
         if let CorePart::Voting(era) = part {
             self.one("core_era", "The era of the core in which the node votes", f64::from(era));
         }
-        if let Some(CoreLog { round, applied }) = log {
+        if let Some(CoreLog { round, applied, hears_majority }) = log {
             let help = "The last round of its consensus that this node has promised to take part in: grows with every election";
             self.one("core_round", help, f64::from(round));
             let help = "Entries of the log of this era of the core that this node has applied";
             self.one("core_applied_index", help, whole(applied));
+            let help = "Whether this node of the core hears a majority of them; 0: what it says of nodes and groups may be old";
+            self.one("core_majority_heard", help, f64::from(u8::from(hears_majority)));
             let said = [("log", said.log), ("election", said.election), ("news", said.news), ("events", said.events)];
             let said = said.map(|(about, count)| (labelled("about", about), whole(count)));
             let help = "Messages said as a node of the core: to others of it about the log and elections, and to nodes";

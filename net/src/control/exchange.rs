@@ -98,6 +98,9 @@ pub(crate) struct CoreLog {
     pub(crate) round: u32,
     /// How many entries of the log of this era it has applied.
     pub(crate) applied: u64,
+    /// Whether it hears more than half of the nodes of the core, itself included: without them nothing changes any more of what
+    /// it knows.
+    pub(crate) hears_majority: bool,
 }
 
 /// How many messages this process has said as a node of the consistent core.

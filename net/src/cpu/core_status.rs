@@ -50,6 +50,7 @@ impl Front {
             "node": self.facts.node.0,
             "part": core.part.word(),
             "era": era,
+            "hears_majority": core.log.map(|log| log.hears_majority),
             "leader": core.leader.map(|leader| leader.0),
             "core_nodes": self.facts.settings.core_nodes().iter().map(|node| node.0).collect::<Vec<u16>>(),
             "nodes": nodes,

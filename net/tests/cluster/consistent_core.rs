@@ -25,10 +25,14 @@ fn cor_1_data_goes_on_without_the_core_and_a_takeover_waits_for_it() {
     let mut resp = cluster.connect(2);
     assert_eq!(resp.ask(&["GET", "load:1"]), cluster.connect(3).ask(&["GET", "load:1"]));
 
+    let is_old = |cluster: &Cluster| core_verb(cluster, &["status"], 3).1.contains("nothing can be decided");
+    until("node 3 says that what it knows may be old", || is_old(&cluster).then_some(()));
+
     cluster.node_mut(1).kill();
     let reply = resp.ask(&["SET", "k", "v"]);
     assert!(reply.is_error("UNAVAILABLE") || reply.is_error("UNKNOWN"), "nobody can decide: {reply:?}");
     cluster.node_mut(5).start();
+    until("node 3 hears another one of the core", || (!is_old(&cluster)).then_some(()));
     until("another node leads", || (resp.ask(&["SET", "k", "v"]) == Reply::ok()).then_some(()));
     written.assert_held(&cluster, 3);
     cluster.assert_equal(&[2, 3]);

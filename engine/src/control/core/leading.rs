@@ -57,7 +57,7 @@ impl<S: EraStore> Core<S> {
 
     /// Proposes what the planner wants changed, if this core node leads.
     pub(super) fn look_after_groups(&mut self, now: Instant) {
-        if !self.hears_enough(now) {
+        if !self.hears_majority(now) {
             return;
         }
         let (Role::Leader(leadership), Some(state)) = (&mut self.role, &self.state) else { return };
@@ -75,7 +75,8 @@ impl<S: EraStore> Core<S> {
 
     /// Whether this core node hears more than half of them, itself included. One that was cut off has heard nobody for a
     /// while, and may lead before it does again.
-    pub(super) fn hears_enough(&self, now: Instant) -> bool {
+    #[must_use]
+    pub fn hears_majority(&self, now: Instant) -> bool {
         let CoreSettings { me, nodes, .. } = &self.settings;
         let heard = nodes.iter().filter(|node| *node == me || self.detector.is_heard(**node, now)).count();
         2 * heard > nodes.len()

@@ -69,7 +69,7 @@ impl<S: EraStore> Core<S> {
     }
 
     pub(super) fn handle_operation(&mut self, now: Instant, from: ReplicaId, number: u64, operation: Operation) {
-        let is_hearing = self.hears_enough(now);
+        let is_hearing = self.hears_majority(now);
         let (Role::Leader(leadership), Some(state)) = (&mut self.role, &self.state) else { return };
         if let Some(outcome) = state.outcome(from, number).cloned() {
             return self.outputs.push_back(CoreOutput::Operated { to: from, number, outcome });

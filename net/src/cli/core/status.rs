@@ -28,6 +28,11 @@ fn for_people(status: &Value) -> String {
         format!("groups   {}, largest loss generation {}", status["groups"], status["loss_gen"]),
         format!("events   {} to {} are kept here", status["first_event"], status["last_event"]),
     ];
+    if status["hears_majority"] == false {
+        let line =
+            "fewer than a majority of the core are heard: nothing can be decided, and what follows was so before";
+        lines.push(line.to_owned());
+    }
     for node in status["nodes"].as_array().into_iter().flatten() {
         let run = node["incarnation"].as_u64().map_or(String::new(), |incarnation| format!(".{incarnation}"));
         lines.push(format!("node {}{run}  {}", node["node"], node["state"].as_str().unwrap_or_default()));
@@ -42,6 +47,16 @@ fn era(era: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_be_old_is_said() {
+        let page = |word: &str| {
+            let status = r#"{"node":1,"part":"voting","era":1,"leader":2,"core_nodes":[1,2,3],"nodes":[],"hears_majority":WORD}"#;
+            page(&Reply::Bulk(status.replace("WORD", word).into_bytes()), false)
+        };
+        assert!(page("false").contains("nothing can be decided"), "{}", page("false"));
+        assert!(["true", "null"].into_iter().all(|word| !page(word).contains("nothing can be decided")));
+    }
 
     #[test]
     fn what_is_not_known_is_said() {
